@@ -1,0 +1,199 @@
+"""Checks at the doors: what users hand in becomes clocks and states, or a clear error.
+
+Static facts (shape, dtype, device, number-valued times) are checked always; values (finite, trained
+times given as tensors) only at doors that are host code anyway and under ``checking("full")``.
+"""
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps._transforms import any_item, peek
+from flowmaps._typing import Condition, Time
+
+__all__ = [
+    "as_clock",
+    "as_time",
+    "check_condition",
+    "check_output",
+    "check_state",
+    "checking",
+    "checks_values",
+    "per_sample",
+    "require_finite",
+    "time_like",
+]
+
+
+class _Level:
+    full = False
+
+
+class checking:  # noqa: N801  (reads as a verb: ``with fm.checking("full")``)
+    """Context in which every call also checks values (finite states, trained times): one synchronisation a call.
+
+    Args:
+        level: ``"full"`` or ``"static"`` (the default everywhere else).
+
+    Raises:
+        ValueError: for any other level.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> with fm.checking("full"):
+        ...     fm.maps.Identity()(0.0, 1.0, torch.tensor([[float("nan")]]))
+        Traceback (most recent call last):
+            ...
+        ValueError: x holds values that are not finite in samples [0]; remove or repair them
+    """
+
+    def __init__(self, level: str = "full"):
+        if level not in ("full", "static"):
+            raise ValueError(f'checking level must be "full" or "static", got {level!r}')
+        self.full = level == "full"
+
+    def __enter__(self) -> None:
+        self.before = _Level.full
+        _Level.full = self.full
+
+    def __exit__(self, *exception: object) -> None:
+        _Level.full = self.before
+
+
+def checks_values() -> bool:
+    """Tell whether values are to be checked in this call; never while a call is being compiled."""
+    return _Level.full and not torch.compiler.is_compiling()
+
+
+def check_state(x: Any, name: str = "x") -> Tensor:
+    """Return x if it is a real floating-point tensor (batch, *event); raise TypeError or ValueError otherwise."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{name} must be a torch tensor of shape (batch, *event), got {type(x).__name__}; "
+            "convert it with torch.as_tensor"
+        )
+    if not x.dtype.is_floating_point:
+        raise TypeError(
+            f"{name} must have a real floating-point dtype, got {x.dtype}; convert it with .to(torch.float32)"
+        )
+    if x.ndim < 1:
+        raise ValueError(
+            f"{name} must have shape (batch, *event), got a 0-d tensor; a single sample is {name}[None]"
+        )
+    if checks_values():
+        require_finite(x, name)
+    return x
+
+
+def require_finite(x: Tensor, name: str) -> None:
+    """Raise ValueError that names the samples of x (batch, *event) with values that are not finite."""
+    bad = ~torch.isfinite(x.detach()).flatten(1).all(1) if x.ndim > 1 else ~torch.isfinite(x.detach())
+    if any_item(bad):
+        samples = peek(bad).flatten().nonzero().flatten().tolist()
+        raise ValueError(
+            f"{name} holds values that are not finite in samples {shorten(samples)}; remove or repair them"
+        )
+
+
+def shorten(samples: list[int], most: int = 8) -> str:
+    """Print a list of samples, the first few of many."""
+    if len(samples) <= most:
+        return str(samples)
+    return f"[{', '.join(map(str, samples[:most]))}, ... {len(samples)} in all]"
+
+
+def as_time(time: Time, x: Tensor, name: str) -> float | Tensor:
+    """Return a time as a float if it is a number, else as a clock: float64, shape (batch,), on x's device.
+
+    Raises:
+        TypeError: if it is neither a real number nor a real tensor.
+        ValueError: if a number is not finite, or a tensor has another shape or device.
+    """
+    if isinstance(time, np.ndarray):
+        time = torch.as_tensor(time, device=x.device)
+    if isinstance(time, Tensor):
+        return _tensor_time(time, x, name)
+    if isinstance(time, Real) and not isinstance(time, (bool, np.bool_)):
+        if not math.isfinite(time):
+            raise ValueError(f"{name} must be a finite time, got {time}")
+        return float(time)
+    raise TypeError(
+        f"{name} must be a number or a tensor of shape () or (batch,), got {type(time).__name__} {time!r}"
+    )
+
+
+def _tensor_time(time: Tensor, x: Tensor, name: str) -> Tensor:
+    if time.dtype.is_complex or time.dtype == torch.bool:
+        raise TypeError(f"{name} must be real, got dtype {time.dtype}")
+    if time.ndim > 1 or (time.ndim == 1 and time.shape[0] != x.shape[0]):
+        raise ValueError(
+            f"{name} must have shape () or ({x.shape[0]},), one time for every sample, got {tuple(time.shape)}"
+        )
+    if time.device != x.device:
+        if time.ndim:
+            raise ValueError(
+                f"{name} is on {time.device} but the state is on {x.device}; move one with .to(device)"
+            )
+        time = time.to(x.device)
+    return time.to(torch.float64).expand(x.shape[0])
+
+
+def as_clock(time: Time, x: Tensor, name: str = "t") -> Tensor:
+    """Return a time as a float64 tensor of shape (batch,) on x's device; errors as in as_time."""
+    time = as_time(time, x, name)
+    if isinstance(time, Tensor):
+        return time
+    return torch.full((x.shape[0],), time, dtype=torch.float64, device=x.device)
+
+
+def time_like(clock: Tensor, x: Tensor) -> Tensor:
+    """Return a clock (batch,) in the dtype in which fields and networks see time: x's, float32 for half precision."""
+    return clock.to(x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32)
+
+
+def per_sample(value: Tensor, x: Tensor) -> Tensor:
+    """Return value (batch,) in x's dtype with shape (batch, 1, ..., 1), ready to multiply x."""
+    return value.to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
+
+
+def check_condition(condition: Condition, x: Tensor) -> Condition:
+    """Return the condition if every leaf is a tensor with x's batch and device; raise otherwise."""
+    for leaf in pytree.tree_leaves(condition):
+        if leaf is None:
+            continue
+        if not isinstance(leaf, Tensor):
+            raise TypeError(
+                f"condition must be a tensor or a pytree of tensors, got a leaf of type {type(leaf).__name__}"
+            )
+        if leaf.ndim == 0 or leaf.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"condition must have one row for each of the {x.shape[0]} samples, got a leaf of shape "
+                f"{tuple(leaf.shape)}; expand it with condition.expand({x.shape[0]}, ...)"
+            )
+        if leaf.device != x.device:
+            raise ValueError(
+                f"condition is on {leaf.device} but the state is on {x.device}; move one with .to(device)"
+            )
+    return condition
+
+
+def check_output(y: Any, x: Tensor, what: str) -> Tensor:
+    """Return y if it has x's shape, dtype and device; raise TypeError or ValueError that names ``what`` otherwise."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{what} must return a tensor, got {type(y).__name__}")
+    if y.shape != x.shape:
+        raise ValueError(
+            f"{what} must return the state's shape {tuple(x.shape)}, got {tuple(y.shape)}"
+        )
+    if y.dtype != x.dtype:
+        raise TypeError(
+            f"{what} must return the state's dtype {x.dtype}, got {y.dtype}; convert constants and networks to it"
+        )
+    if y.device != x.device:
+        raise ValueError(f"{what} must return a tensor on {x.device}, got {y.device}")
+    return y

@@ -1,0 +1,64 @@
+"""What torch.func transformations are active: the only module that touches functorch's internals."""
+
+from collections.abc import Callable
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+__all__ = ["any_item", "carries_derivative", "carries_tangent", "is_transformed", "peek"]
+
+_functorch = torch._C._functorch
+
+
+def peek(tensor: Tensor) -> Tensor:
+    """Return the plain tensor under every functorch wrapper (a vmapped axis becomes an ordinary one)."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    return tensor
+
+
+def any_item(mask: Tensor) -> bool:
+    """Tell on the host whether any element is true, under vmap too (one synchronisation)."""
+    return bool(peek(mask.detach()).any().item())
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Tell whether the tensor belongs to a running torch.func transformation."""
+    return _functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def _forward_tangent(tensor: Tensor) -> bool:
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def carries_tangent(tree: object) -> bool:
+    """Tell whether any tensor in the tree may have a forward-mode tangent."""
+    return any(_at_any_level(leaf, _tracked) for leaf in _tensors(tree))
+
+
+def carries_derivative(tree: object) -> bool:
+    """Tell whether any tensor in the tree may have a tangent or asks for a gradient, at any level.
+
+    A tensor wrapped by a running ``torch.func.jvp`` or ``grad`` counts: tangents of outer levels cannot be seen
+    from inside an inner one.
+    """
+    return any(_at_any_level(leaf, lambda a: a.requires_grad or _tracked(a)) for leaf in _tensors(tree))
+
+
+def _tracked(tensor: Tensor) -> bool:
+    return _functorch.is_gradtrackingtensor(tensor) or _forward_tangent(tensor)
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _at_any_level(tensor: Tensor, test: Callable[[Tensor], bool]) -> bool:
+    while True:
+        if test(tensor):
+            return True
+        if not _functorch.is_functorch_wrapped_tensor(tensor):
+            return False
+        tensor = _functorch.get_unwrapped(tensor)

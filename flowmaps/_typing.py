@@ -1,0 +1,48 @@
+"""Shape aliases used in annotations; dimension names: ``batch`` samples, ``event`` the state's own axes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Bool, Float, Float64, Int, Shaped
+from torch import Tensor
+
+__all__ = [
+    "Clock",
+    "Codes",
+    "Condition",
+    "Field",
+    "Leaf",
+    "Mask",
+    "PerSample",
+    "SquareMatrix",
+    "State",
+    "States",
+    "Time",
+    "Transport",
+]
+
+State = Float[Tensor, "batch *event"]
+"""One state for every sample."""
+States = Float[Tensor, "n_times batch *event"]
+"""States at several times."""
+Clock = Float64[Tensor, " batch"]
+"""One time for every sample, always float64."""
+PerSample = Float[Tensor, " batch"]
+"""One real number for every sample."""
+Mask = Bool[Tensor, " batch"]
+"""One truth value for every sample."""
+SquareMatrix = Float[Tensor, "batch n n"]
+"""One matrix for every sample, over the flattened event."""
+Codes = Int[Tensor, " batch"]
+"""One result code for every sample."""
+Leaf = Shaped[Tensor, "batch ..."]
+"""A leaf of a condition."""
+
+Time = float | Tensor
+"""A time as users give it: a number, a tensor of shape () or (batch,)."""
+Condition = Any
+"""A tensor or a pytree of tensors with a leading batch axis, or None."""
+Field = Callable[..., Tensor]
+"""``field(t, x)`` or ``field(t, x, condition)``."""
+Transport = Callable[..., Tensor]
+"""``flow_map(s, t, x)`` or ``flow_map(s, t, x, condition)``: a FlowMap or any callable like it."""

@@ -1,0 +1,21 @@
+"""Derivatives of flow maps and fields in forward mode.
+
+Everything here works on any callable ``flow_map(s, t, x[, condition])`` or ``field(t, x[, condition])``,
+returns plain tensors with a leading batch axis, and is itself differentiable in both modes.
+"""
+
+from flowmaps.calculus._fields import divergence, field_jacobian, logarithmic_norm
+from flowmaps.calculus._jvp import directional, jvp, start_derivative, time_derivative
+from flowmaps.calculus._matrices import jacobian, log_det
+
+__all__ = [
+    "directional",
+    "divergence",
+    "field_jacobian",
+    "jacobian",
+    "jvp",
+    "log_det",
+    "logarithmic_norm",
+    "start_derivative",
+    "time_derivative",
+]

@@ -1,0 +1,142 @@
+"""Derivatives of a field: Jacobian, divergence, logarithmic norm."""
+
+import torch
+from torch import Tensor
+
+from flowmaps._checks import as_clock, check_condition, check_output, check_state, time_like
+from flowmaps._typing import Condition, Field, Time
+from flowmaps.calculus._jvp import pushforward
+from flowmaps.calculus._matrices import basis
+
+__all__ = ["divergence", "field_jacobian", "logarithmic_norm"]
+
+
+def _directional(field: Field, t: Time, x: Tensor, condition: Condition):
+    """Return the function v -> Db(t, x) v."""
+    x = check_state(x)
+    check_condition(condition, x)
+    time = time_like(as_clock(t, x, "t"), x)
+    extra = () if condition is None else (condition,)
+
+    def along(v: Tensor) -> Tensor:
+        return pushforward(lambda x: check_output(field(time, x, *extra), x, "the field"), [x], [v])[1]
+
+    return along
+
+
+def field_jacobian(field: Field, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
+    """Return Db(t, x) over the flattened event, shape (batch, n, n).
+
+    Args:
+        field: ``b(t, x)`` or ``b(t, x, condition)``.
+        t: time, a number or a tensor of shape () or (batch,).
+        x: states (batch, *event).
+        condition: tensor or pytree with leading batch axis.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> fm.calculus.field_jacobian(lambda t, x: x**2, 0.0, torch.full((1, 1), 3.0)).item()
+        6.0
+    """
+    columns = torch.func.vmap(_directional(field, t, x, condition))(basis(x))
+    return columns.reshape(*columns.shape[:2], -1).permute(1, 2, 0)
+
+
+def divergence(
+    field: Field,
+    t: Time,
+    x: Tensor,
+    method: str = "exact",
+    condition: Condition = None,
+    probes: int | Tensor = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the divergence of b at (t, x), shape (batch,).
+
+    Args:
+        field: ``b(t, x)`` or ``b(t, x, condition)``.
+        t: time, a number or a tensor of shape () or (batch,).
+        x: states (batch, *event) with n components.
+        method: ``"exact"``, n forward-mode derivatives; ``"hutchinson"``, unbiased, one derivative a probe.
+        condition: tensor or pytree with leading batch axis.
+        probes: Hutchinson only: their number, or the probes themselves, (n_probes, batch, *event) with
+            independent entries of mean 0 and variance 1 (give them inside compiled or vmapped code).
+        generator: source of the random signs.
+
+    Raises:
+        ValueError: for another method, fewer than one probe or probes of another shape.
+
+    Source:
+        Hutchinson (1990), A stochastic estimator of the trace of the influence matrix.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> fm.calculus.divergence(lambda t, x: x**2, 0.0, torch.tensor([[1.0, 2.0]])).item()
+        6.0
+    """
+    if method not in ("exact", "hutchinson"):
+        raise ValueError(f'method must be "exact" or "hutchinson", got {method!r}')
+    along = _directional(field, t, x, condition)
+    vectors = basis(x) if method == "exact" else _signs(x, probes, generator)
+    quadratic = torch.func.vmap(lambda v: _total(v * along(v)))(vectors)
+    return quadratic.sum(0) if method == "exact" else quadratic.mean(0)
+
+
+def _total(a: Tensor) -> Tensor:
+    return a.reshape(a.shape[0], -1).sum(1)
+
+
+def _signs(x: Tensor, probes: int | Tensor, generator: torch.Generator | None) -> Tensor:
+    if isinstance(probes, Tensor):
+        if probes.shape[1:] != x.shape:
+            raise ValueError(
+                f"probes must have shape (n_probes, {', '.join(map(str, x.shape))}), got {tuple(probes.shape)}"
+            )
+        return probes.to(x)
+    if probes < 1:
+        raise ValueError(f"probes must be at least 1, got {probes}")
+    bits = torch.randint(0, 2, (probes, *x.shape), generator=generator, device=x.device)
+    return (2 * bits - 1).to(x.dtype)
+
+
+def logarithmic_norm(
+    field: Field,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    norm: str = "2",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Return the logarithmic norm mu(Db(t, x)), shape (batch,): the largest rate at which close solutions part.
+
+    mu(A) = lim_{h -> 0+} (||I + h A|| - 1) / h. Two solutions of dx/dt = b satisfy |x - y|(t) <= exp(int mu) |x - y|(s).
+
+    Args:
+        field: ``b(t, x)`` or ``b(t, x, condition)``.
+        t: time, a number or a tensor of shape () or (batch,).
+        x: states (batch, *event) with n components.
+        condition: tensor or pytree with leading batch axis.
+        norm: ``"1"``, ``"2"`` or ``"inf"``.
+        weight: invertible matrix W (n, n): the norm is |W x| instead of |x|.
+
+    Raises:
+        ValueError: for another norm.
+
+    Source:
+        Soderlind (2006), The logarithmic norm. History and modern theory, table 2.1.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> fm.calculus.logarithmic_norm(lambda t, x: -2 * x, 0.0, torch.zeros(1, 2)).item()
+        -2.0
+    """
+    if norm not in ("1", "2", "inf"):
+        raise ValueError(f'norm must be "1", "2" or "inf", got {norm!r}')
+    matrix = field_jacobian(field, t, x, condition)
+    if weight is not None:
+        matrix = torch.linalg.solve(weight.to(matrix), weight.to(matrix) @ matrix, left=False)
+    if norm == "2":
+        return torch.linalg.eigvalsh((matrix + matrix.mT) / 2)[:, -1]
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    off_diagonal = (matrix - torch.diag_embed(diagonal)).abs().sum(1 if norm == "1" else 2)
+    return (diagonal + off_diagonal).amax(1)

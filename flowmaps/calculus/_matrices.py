@@ -1,0 +1,55 @@
+"""Jacobian of a flow map in its state, and its log-determinant."""
+
+import torch
+from torch import Tensor
+
+from flowmaps._checks import check_state
+from flowmaps._typing import Condition, Time, Transport
+from flowmaps.calculus._jvp import directional
+
+__all__ = ["basis", "jacobian", "log_det"]
+
+
+def basis(x: Tensor) -> Tensor:
+    """Return the unit vectors of the event, each for the whole batch: (n, batch, *event)."""
+    event = x.shape[1:]
+    n = event.numel()
+    unit = torch.eye(n, dtype=x.dtype, device=x.device).reshape(n, 1, *event)
+    return unit.expand(n, *x.shape)
+
+
+def jacobian(
+    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return DX_{s,t}(x) over the flattened event, shape (batch, n, n), by n forward-mode derivatives at once.
+
+    Args:
+        flow_map: a flow map or any callable ``(s, t, x[, condition])``.
+        s, t: times, numbers or tensors of shape () or (batch,).
+        x: states (batch, *event) with n = event.numel() components.
+        condition: tensor or pytree with leading batch axis.
+
+    Returns:
+        Entry [i, j, k] is the derivative of component j of X(x_i) in component k of x_i.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> fm.calculus.jacobian(lambda s, t, x: 2 * x, 0.0, 1.0, torch.zeros(1, 2)).tolist()
+        [[[2.0, 0.0], [0.0, 2.0]]]
+    """
+    x = check_state(x)
+    columns = torch.func.vmap(lambda v: directional(flow_map, s, t, x, v, condition))(basis(x))
+    return columns.reshape(*columns.shape[:2], -1).permute(1, 2, 0)
+
+
+def log_det(
+    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return log |det DX_{s,t}(x)|, shape (batch,); arguments as in jacobian.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> round(fm.calculus.log_det(lambda s, t, x: 2 * x, 0.0, 1.0, torch.zeros(1, 2)).item(), 5)
+        1.38629
+    """
+    return torch.linalg.slogdet(jacobian(flow_map, s, t, x, condition))[1]

@@ -1,0 +1,34 @@
+"""Errors that flowmaps raises by name, each also a built-in kind so that ordinary handlers work."""
+
+__all__ = [
+    "FlowMapError",
+    "LoadError",
+    "SolveError",
+    "TrainingError",
+    "UnsupportedTransform",
+    "UntrainedTimes",
+]
+
+
+class FlowMapError(Exception):
+    """Base of every error that flowmaps defines."""
+
+
+class UntrainedTimes(FlowMapError, ValueError):
+    """A flow map was asked for a pair of times outside the set that it declares."""
+
+
+class SolveError(FlowMapError, RuntimeError):
+    """A numerical solve failed for at least one sample; the message names samples, times and last step."""
+
+
+class UnsupportedTransform(FlowMapError, RuntimeError):
+    """A transformation (vmap, forward mode, compile) that this object does not pass through."""
+
+
+class LoadError(FlowMapError, ValueError):
+    """A saved flow map cannot be read: folder missing, file corrupt, or a part not supplied."""
+
+
+class TrainingError(FlowMapError, RuntimeError):
+    """Training cannot go on; the message names the step and the cure."""

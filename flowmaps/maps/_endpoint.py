@@ -1,0 +1,58 @@
+"""The endpoint parametrisation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowmaps._checks import per_sample
+from flowmaps._typing import Clock, Condition, State
+from flowmaps.maps._parametrization import Parametrization, evaluate
+
+__all__ = ["Endpoint"]
+
+
+class Endpoint(Parametrization):
+    """X_{s,t}(x) = x + (t - s) / (T - s) (g_{s,t}(x) - x): the network predicts where the straight line ends at T.
+
+    Singular at s = T, where X_{T,T} = id and every other t gives NaN. On the diagonal g_{t,t} is the denoiser.
+
+    Args:
+        time: T, the end of the time interval at which the data live.
+
+    Source:
+        Kim et al. (2023), Consistency trajectory models, arXiv 2310.02279, equation 9, with time reversed.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> fm.maps.Endpoint(time=1.0)
+        Endpoint(time=1.0)
+    """
+
+    def __init__(self, time: float = 1.0):
+        super().__init__()
+        self.time = float(time)
+
+    def forward(
+        self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
+    ) -> Tensor:
+        """Return x + (t - s) / (T - s) (g_{s,t}(x) - x)."""
+        rest = self.time - s
+        singular = rest == 0
+        fraction = (t - s) / torch.where(singular, 1.0, rest)
+        fraction = torch.where(singular & (t != s), torch.nan, fraction)
+        return x + per_sample(fraction, x) * (evaluate(network, s, t, x, condition) - x)
+
+    def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
+        """Return (g_{t,t}(x) - x) / (T - t), NaN at t = T."""
+        rest = self.time - t
+        rest = torch.where(rest == 0, torch.nan, rest)
+        return (evaluate(network, t, t, x, condition) - x) / per_sample(rest, x)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {"time": self.time}
+
+    def extra_repr(self) -> str:
+        """Name the end time."""
+        return f"time={self.time}"

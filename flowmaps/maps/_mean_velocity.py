@@ -1,0 +1,38 @@
+"""The mean-velocity parametrisation."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowmaps._checks import per_sample
+from flowmaps._typing import Clock, Condition, State
+from flowmaps.maps._parametrization import Parametrization, evaluate
+
+__all__ = ["MeanVelocity"]
+
+
+class MeanVelocity(Parametrization):
+    """X_{s,t}(x) = x + (t - s) v_{s,t}(x): the network is the mean velocity, on the diagonal the field.
+
+    Source:
+        Boffi, Albergo, Vanden-Eijnden (2024), Flow map matching, arXiv 2406.07507, section 3.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> fm.maps.MeanVelocity()
+        MeanVelocity()
+    """
+
+    def forward(
+        self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
+    ) -> Tensor:
+        """Return x + (t - s) v_{s,t}(x)."""
+        return x + per_sample(t - s, x) * evaluate(network, s, t, x, condition)
+
+    def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
+        """Return v_{t,t}(x)."""
+        return evaluate(network, t, t, x, condition)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {}

@@ -1,0 +1,74 @@
+"""A learned flow map."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowmaps._checks import as_clock, check_state
+from flowmaps._typing import Condition, Time
+from flowmaps.maps._flow_map import FlowMap
+from flowmaps.maps._mean_velocity import MeanVelocity
+from flowmaps.maps._parametrization import Parametrization
+from flowmaps.maps._times import TimeSet
+
+__all__ = ["NeuralFlowMap"]
+
+
+class NeuralFlowMap(FlowMap):
+    """A flow map made of a network by a parametrisation, for the times that it is trained for.
+
+    Args:
+        network: any module called as ``network(s, t, x, condition)`` with s, t (batch,) in x's dtype, returning
+            x's shape.
+        parametrization: ``MeanVelocity()`` by default.
+        times: pairs of times; forward on [0, 1] by default.
+
+    Raises:
+        TypeError: if network or parametrization is not of its kind.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=2, width=16, depth=2))
+        >>> learned(0.0, 1.0, torch.zeros(3, 2)).shape
+        torch.Size([3, 2])
+        >>> learned(1.0, 0.0, torch.zeros(3, 2))
+        Traceback (most recent call last):
+            ...
+        flowmaps.errors.UntrainedTimes: this flow map is for times in [0, 1], s <= t only, but was asked for s = 1.0, t = 0.0
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        parametrization: Parametrization | None = None,
+        times: TimeSet | None = None,
+    ):
+        super().__init__(TimeSet(0.0, 1.0, backward=False) if times is None else times)
+        parametrization = MeanVelocity() if parametrization is None else parametrization
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"network must be an nn.Module, got {type(network).__name__}")
+        if not isinstance(parametrization, Parametrization):
+            raise TypeError(
+                f"parametrization must be one such as MeanVelocity(), got {parametrization!r}"
+            )
+        self.network = network
+        self.parametrization = parametrization
+
+    def _transport(
+        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+    ) -> Tensor:
+        start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
+        return self.parametrization(self.network, start, end, x, condition)
+
+    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
+        """Return the tangent at s = t, (batch, *event), without differentiating the network."""
+        check_state(x)
+        return self.parametrization.velocity(self.network, as_clock(t, x, "t"), x, condition)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {
+            "network": self.network,
+            "parametrization": self.parametrization,
+            "times": self.times,
+        }

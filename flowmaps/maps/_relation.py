@@ -1,0 +1,36 @@
+"""The switch between time derivatives by the flow's own relation and independent ones."""
+
+__all__ = ["by_relation_allowed", "independent_derivatives"]
+
+
+class _Rule:
+    allowed = True
+
+
+class independent_derivatives:  # noqa: N801  (reads as a state: ``with independent_derivatives()``)
+    """Context in which every map differentiates its own computation, so that derivatives are evidence.
+
+    Maps such as SolverFlowMap otherwise give dX/dt = b(t, X) by the relation itself, which proves nothing.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> coarse = fm.maps.SolverFlowMap(lambda t, x: -x, method=fm.solvers.Euler(), steps=1)
+        >>> x = torch.ones(1, 1)
+        >>> round(fm.calculus.time_derivative(coarse, 0.0, 0.5, x).item(), 3)
+        -0.5
+        >>> with fm.maps.independent_derivatives():
+        ...     round(fm.calculus.time_derivative(coarse, 0.0, 0.5, x).item(), 3)
+        -1.0
+    """
+
+    def __enter__(self) -> None:
+        self.before = _Rule.allowed
+        _Rule.allowed = False
+
+    def __exit__(self, *exception: object) -> None:
+        _Rule.allowed = self.before
+
+
+def by_relation_allowed() -> bool:
+    """Tell whether maps may supply derivatives by the relation."""
+    return _Rule.allowed

@@ -1,0 +1,233 @@
+"""The equations that characterise flow maps, each as a residual: objective, metric and test property in one.
+
+Every function takes a flow map or any callable ``(s, t, x[, condition])``, is unreduced, and is differentiable.
+Shapes are (batch, *event) unless stated. Derivatives that a map supplies by the relation itself are switched
+off: a residual is always evidence. Names: s start, u middle, t end time; X the map; b the field.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps._checks import as_clock, check_condition, check_output, check_state, time_like
+from flowmaps._typing import Condition, Field, Time, Transport
+from flowmaps.calculus import divergence, jvp, log_det, time_derivative
+from flowmaps.calculus._jvp import call
+from flowmaps.maps import FlowMap, independent_derivatives
+
+__all__ = [
+    "eulerian",
+    "identity",
+    "integral_lagrangian",
+    "inverse",
+    "lagrangian",
+    "liouville",
+    "semigroup",
+    "tangent",
+]
+
+
+def _field(field: Field, t: Time, x: Tensor, condition: Condition) -> Tensor:
+    extra = () if condition is None else (condition,)
+    return check_output(field(time_like(as_clock(t, x, "t"), x), x, *extra), x, "the field")
+
+
+def _map(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:
+    check_condition(condition, check_state(x))
+    return call(flow_map, as_clock(s, x, "s"), as_clock(t, x, "t"), x, condition)
+
+
+def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
+    """Return X_{t,t}(x) - x.
+
+    Args:
+        flow_map: X.
+        t: time, a number or a tensor of shape () or (batch,).
+        x: states (batch, *event).
+        condition: tensor or pytree with leading batch axis.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> fm.residuals.identity(fm.maps.Identity(), 0.5, torch.ones(1, 1)).item()
+        0.0
+    """
+    return _map(flow_map, t, t, x, condition) - x
+
+
+def tangent(
+    flow_map: Transport, field: Field, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return d/dt X_{s,t}(x) at s = t, minus b(t, x); arguments as in lagrangian.
+
+    Source:
+        Boffi, Albergo, Vanden-Eijnden (2025), arXiv 2505.18825, lemma 2.1.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> growth = lambda s, t, x: x * torch.exp(t - s)[:, None]
+        >>> fm.residuals.tangent(growth, lambda t, x: x, 0.0, torch.ones(1, 1)).item()
+        0.0
+    """
+    with independent_derivatives():
+        slope = time_derivative(flow_map, t, t, x, condition)
+    return slope - _field(field, t, x, condition)
+
+
+def lagrangian(
+    flow_map: Transport, field: Field, s: Time, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return d/dt X_{s,t}(x) - b(t, X_{s,t}(x)).
+
+    Args:
+        flow_map: X.
+        field: ``b(t, x)`` or ``b(t, x, condition)``.
+        s, t: times, numbers or tensors of shape () or (batch,).
+        x: states (batch, *event).
+        condition: tensor or pytree with leading batch axis.
+
+    Source:
+        Boffi, Albergo, Vanden-Eijnden (2024), arXiv 2406.07507, proposition 2.2.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> shift = lambda s, t, x: x + (t - s)[:, None]
+        >>> fm.residuals.lagrangian(shift, lambda t, x: 2 + 0 * x, 0.0, 1.0, torch.ones(1, 1)).item()
+        -1.0
+    """
+    with independent_derivatives():
+        y, slope = jvp(flow_map, s, t, x, dt=1.0, condition=condition)
+    return slope - _field(field, t, y, condition)
+
+
+def eulerian(
+    flow_map: Transport, field: Field, s: Time, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one forward-mode derivative along (1, b); arguments as in lagrangian.
+
+    Source:
+        Boffi, Albergo, Vanden-Eijnden (2024), arXiv 2406.07507, proposition 2.2.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> growth = lambda s, t, x: x * torch.exp(t - s)[:, None]
+        >>> fm.residuals.eulerian(growth, lambda t, x: x, 0.0, 1.0, torch.ones(1, 1)).item()
+        0.0
+    """
+    velocity = _field(field, s, check_state(x), condition)
+    with independent_derivatives():
+        return jvp(flow_map, s, t, x, ds=1.0, dx=velocity, condition=condition)[1]
+
+
+def semigroup(
+    flow_map: Transport, s: Time, u: Time, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return X_{u,t}(X_{s,u}(x)) - X_{s,t}(x); arguments as in lagrangian.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> shift = lambda s, t, x: x + (t - s)[:, None]
+        >>> fm.residuals.semigroup(shift, 0.0, 0.5, 1.0, torch.ones(1, 1)).item()
+        0.0
+    """
+    middle = _map(flow_map, s, u, x, condition)
+    return _map(flow_map, u, t, middle, condition) - _map(flow_map, s, t, x, condition)
+
+
+def inverse(
+    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
+) -> Tensor:
+    """Return X_{t,s}(X_{s,t}(x)) - x; arguments as in lagrangian.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> shift = lambda s, t, x: x + (t - s)[:, None]
+        >>> fm.residuals.inverse(shift, 0.0, 1.0, torch.ones(1, 1)).item()
+        0.0
+    """
+    return _map(flow_map, t, s, _map(flow_map, s, t, x, condition), condition) - x
+
+
+def integral_lagrangian(
+    flow_map: Transport,
+    field: Field,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    nodes: int = 32,
+) -> Tensor:
+    """Return X_{s,t}(x) - x - int_s^t b(r, X_{s,r}(x)) dr by Gauss-Legendre quadrature: no derivative of the map.
+
+    Args:
+        flow_map: X, which may be a black box.
+        field: ``b(t, x)`` or ``b(t, x, condition)``.
+        s, t: times, numbers or tensors of shape () or (batch,).
+        x: states (batch, *event).
+        condition: tensor or pytree with leading batch axis.
+        nodes: number of quadrature nodes; the residual vanishes up to the quadrature's error.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> growth = lambda s, t, x: x * torch.exp(t - s)[:, None]
+        >>> r = fm.residuals.integral_lagrangian(growth, lambda t, x: x, 0.0, 1.0, torch.ones(1, 1))
+        >>> abs(r.item()) < 1e-5
+        True
+    """
+    path, times, weights = _path(flow_map, s, t, x, condition, nodes)
+    values = _field(field, times.reshape(-1), path.flatten(0, 1), _tiled(condition, nodes))
+    integral = (weights.reshape(weights.shape + (1,) * (x.ndim - 1)) * values.reshape(path.shape)).sum(0)
+    return _map(flow_map, s, t, x, condition) - x - integral
+
+
+def liouville(
+    flow_map: Transport,
+    field: Field,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    nodes: int = 32,
+) -> Tensor:
+    """Return log |det DX_{s,t}(x)| - int_s^t div b(r, X_{s,r}(x)) dr, shape (batch,); arguments as in integral_lagrangian.
+
+    Source:
+        Liouville's formula; Hartman (2002), Ordinary differential equations, theorem IV.1.2.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> growth = lambda s, t, x: x * torch.exp(t - s)[:, None]
+        >>> r = fm.residuals.liouville(growth, lambda t, x: x, 0.0, 1.0, torch.ones(1, 2))
+        >>> abs(r.item()) < 1e-5
+        True
+    """
+    path, times, weights = _path(flow_map, s, t, x, condition, nodes)
+    rates = divergence(
+        field, times.reshape(-1), path.flatten(0, 1), condition=_tiled(condition, nodes)
+    )
+    return log_det(flow_map, s, t, x, condition) - (weights * rates.reshape(nodes, -1)).sum(0)
+
+
+def _path(
+    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition, nodes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return states (nodes, batch, *event) at the quadrature times, the times and weights (nodes, batch)."""
+    if nodes < 1:
+        raise ValueError(f"nodes must be at least 1, got {nodes}")
+    check_condition(condition, check_state(x))
+    start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
+    points, weights = (torch.from_numpy(a).to(x.device) for a in np.polynomial.legendre.leggauss(nodes))
+    times = start + (end - start) * ((points + 1) / 2)[:, None]
+    spread = ((end - start) / 2 * weights[:, None]).to(x.dtype)
+    if isinstance(flow_map, FlowMap):
+        return flow_map.along(start, times, x, condition), times, spread
+    tiled = (_tiled(a, nodes) for a in (start, x, condition))
+    first, states, conditions = tiled
+    path = call(flow_map, first, times.reshape(-1), states, conditions)
+    return path.reshape(nodes, *x.shape), times, spread
+
+
+def _tiled(tree: Condition, n: int) -> Condition:
+    return pytree.tree_map(
+        lambda leaf: None if leaf is None else leaf.repeat(n, *([1] * (leaf.ndim - 1))), tree
+    )

@@ -1,0 +1,42 @@
+"""Numerical integration of ordinary differential equations: every sample its own times, steps and outcome.
+
+Knows nothing of flow maps and is usable alone.
+"""
+
+from flowmaps.solvers._controllers import PI, Controller, I
+from flowmaps.solvers._dense import DenseOutput
+from flowmaps.solvers._dopri5 import Dopri5
+from flowmaps.solvers._euler import Euler
+from flowmaps.solvers._heun import Heun
+from flowmaps.solvers._method import Method, Step, Stepper
+from flowmaps.solvers._midpoint import Midpoint
+from flowmaps.solvers._rk4 import RK4
+from flowmaps.solvers._runge_kutta import ExplicitRungeKutta
+from flowmaps.solvers._solution import Result, Solution, Statistics
+from flowmaps.solvers._solve import solve
+from flowmaps.solvers._tableau import ButcherTableau
+from flowmaps.solvers._torchdiffeq import TorchDiffEq
+from flowmaps.solvers._tsit5 import Tsit5
+
+__all__ = [
+    "PI",
+    "RK4",
+    "ButcherTableau",
+    "Controller",
+    "DenseOutput",
+    "Dopri5",
+    "Euler",
+    "ExplicitRungeKutta",
+    "Heun",
+    "I",
+    "Method",
+    "Midpoint",
+    "Result",
+    "Solution",
+    "Statistics",
+    "Step",
+    "Stepper",
+    "TorchDiffEq",
+    "Tsit5",
+    "solve",
+]

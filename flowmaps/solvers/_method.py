@@ -1,0 +1,70 @@
+"""What a one-step method is: a pure function from one state to the next."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flowmaps._typing import Clock, Field, State
+
+__all__ = ["Method", "Step", "Stepper"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of every sample.
+
+    Args:
+        x: state at the end, (batch, *event).
+        error: estimate of the local error, like x, or None for methods without one.
+        stages: field values inside the step, in the order of the tableau.
+        last: field value at the end of the step if the method has computed it, else None.
+    """
+
+    x: Tensor
+    error: Tensor | None
+    stages: tuple[Tensor, ...]
+    last: Tensor | None
+
+
+class Method(ABC):
+    """A way to solve an ordinary differential equation: a Stepper of ours or a whole foreign solver."""
+
+    def config(self) -> dict[str, object]:
+        """Return the constructor's keyword arguments."""
+        return {}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class Stepper(Method):
+    """A one-step method: a pure step without in-place writes, host reads or data-dependent branches.
+
+    ``order`` is the order of accuracy, ``error_order`` the order of the embedded solution (None: no error
+    estimate, fixed steps only), ``dense_order`` the order of the interpolant inside a step (cubic Hermite unless ``dense_weights``,
+    polynomials b_i(theta) without constant term, one row a stage, say otherwise);
+    ``reuses_last`` whether a step ends with the field value that the next one starts with.
+    """
+
+    order: int
+    error_order: int | None = None
+    dense_order: int = 3
+    dense_weights: tuple[tuple[float, ...], ...] | None = None
+    reuses_last: bool = False
+
+    @abstractmethod
+    def step(self, field: Field, t: Clock, h: Clock, x: State, first: State | None = None) -> Step:
+        """Advance x from t to t + h, every sample by its own h of either sign.
+
+        Args:
+            field: ``b(t, x)`` with clocks (batch,).
+            t, h: time and step, (batch,), float64.
+            x: state (batch, *event).
+            first: b(t, x) if it is known.
+        """
+
+    @abstractmethod
+    def evaluations(self, known_first: bool) -> int:
+        """Count the field evaluations of one step."""

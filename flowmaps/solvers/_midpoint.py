@@ -1,0 +1,23 @@
+"""The explicit midpoint rule."""
+
+from flowmaps.solvers._runge_kutta import ExplicitRungeKutta
+from flowmaps.solvers._tableau import ButcherTableau
+
+__all__ = ["Midpoint"]
+
+
+class Midpoint(ExplicitRungeKutta):
+    """The explicit midpoint rule, order 2, two evaluations a step, fixed steps.
+
+    Source:
+        Runge (1895), Ueber die numerische Aufloesung von Differentialgleichungen.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> method = fm.solvers.Midpoint()
+        >>> fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=method, steps=1).x.item()
+        2.5
+    """
+
+    order = 2
+    tableau = ButcherTableau.parse(c="0 1/2", a=["", "1/2"], b="0 1")

@@ -1,0 +1,51 @@
+"""The step that all explicit Runge-Kutta methods share."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from flowmaps._checks import per_sample
+from flowmaps._typing import Clock, Field, State
+from flowmaps.solvers._method import Step, Stepper
+from flowmaps.solvers._tableau import ButcherTableau, FloatTableau
+
+__all__ = ["ExplicitRungeKutta"]
+
+
+class ExplicitRungeKutta(Stepper):
+    """An explicit Runge-Kutta method; a subclass is a tableau with its orders."""
+
+    tableau: ButcherTableau
+    coefficients: FloatTableau
+
+    def __init_subclass__(cls) -> None:
+        cls.coefficients = cls.tableau.floats
+        cls.dense_weights = cls.coefficients.b_dense
+        cls.reuses_last = cls.tableau.first_same_as_last
+
+    def step(self, field: Field, t: Clock, h: Clock, x: State, first: State | None = None) -> Step:
+        """Advance x from t to t + h; see Stepper.step."""
+        table = self.coefficients
+        width = per_sample(h, x)
+        stages = [field(t, x) if first is None else first]
+        y = x
+        for c, row in zip(table.c[1:], table.a[1:], strict=True):
+            y = x + width * combine(row, stages)
+            stages.append(field(t + c * h, y))
+        if not self.reuses_last:
+            y = x + width * combine(table.b, stages)
+        error = None if table.b_error is None else width * combine(table.b_error, stages)
+        return Step(y, error, tuple(stages), stages[-1] if self.reuses_last else None)
+
+    def evaluations(self, known_first: bool) -> int:
+        """Count the field evaluations of one step."""
+        return self.tableau.stages - known_first
+
+
+def combine(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
+    """Return the sum of weights times stages; zero weights cost nothing."""
+    total = None
+    for weight, stage in zip(weights, stages, strict=True):
+        if weight != 0.0:
+            total = weight * stage if total is None else total + weight * stage
+    return stages[0] * 0.0 if total is None else total

@@ -1,0 +1,127 @@
+"""Makes torch strict for every test: float64, fixed seeds, types and shapes checked at run time.
+
+Doctests of ``flowmaps/`` see none of the fixtures here: they run as users do, in float32.
+
+``FLOWMAPS_TYPECHECK=0`` switches the run-time checks off.
+"""
+
+import functools
+import inspect
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeDecorHintException
+from jaxtyping import TypeCheckError as _Violation
+
+ROOT = Path(__file__).resolve().parent.parent
+LINKS = (ROOT / "solvers", ROOT / "theory")
+
+hypothesis.settings.register_profile(
+    "flowmaps",
+    derandomize=True,  # the same examples in every run
+    deadline=None,  # tests assert, benchmarks measure
+    max_examples=25,
+    print_blob=True,
+)
+hypothesis.settings.load_profile("flowmaps")
+
+
+# ---------------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(autouse=True)
+def strict_torch() -> Iterator[None]:
+    """float64 by default and the same random numbers in every test, whatever ran before."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def default_dtype(request: pytest.FixtureRequest, strict_torch: None) -> torch.dtype:
+    """Runs a test once under each default dtype."""
+    torch.set_default_dtype(request.param)
+    return request.param
+
+
+# ---------------------------------------------------------------------------- collection
+
+
+class _SkipLinks:
+    """Leaves out the links at the root, so that ``pytest .`` collects every module once."""
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        return True if collection_path in LINKS else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_SkipLinks())
+
+
+# ---------------------------------------------------------------------------- run-time checks
+
+_jaxtyped = jaxtyping.jaxtyped
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
+
+
+def _checked(function: Callable) -> Callable:
+    """Check a function's annotations at every call, but for two cases.
+
+    While a call is compiled it is traced bare: Dynamo cannot follow the checker. And a call that
+    breaks its annotations is handed to the bare function, whose own error, the one that users see,
+    goes before the checker's.
+    """
+    try:
+        checked = _jaxtyped(function, typechecker=_beartype)
+    except BeartypeDecorHintException:  # a protocol, say, that no instance check can be made for
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        try:
+            return checked(*args, **kwargs)
+        except _Violation as violation:
+            if not violation.__dict__.get("confirmed"):
+                function(*args, **kwargs)
+                violation.__dict__["confirmed"] = True
+            raise
+
+    return call
+
+
+def _decorate(definition: Any) -> Any:
+    """Check a function, or the constructor of a dataclass; leave anything else as it is."""
+    if inspect.isclass(definition):
+        made = vars(definition).get("__init__")
+        if is_dataclass(definition) and made is not None and not hasattr(made, "__wrapped__"):
+            definition.__init__ = _checked(made)
+        return definition
+    # A function inside a function would be decorated anew at every call of the outer one.
+    return definition if "<locals>" in definition.__qualname__ else _checked(definition)
+
+
+def _install_checks() -> None:
+    """Have every module of flowmaps that is imported from now on checked at run time."""
+    # The hook writes `@jaxtyping.jaxtyped(typechecker=...)` above every definition.
+    jaxtyping.jaxtyped = lambda *, typechecker: _decorate
+    jaxtyping.install_import_hook("flowmaps", None)
+
+
+if os.environ.get("FLOWMAPS_TYPECHECK", "1") != "0":
+    _install_checks()
