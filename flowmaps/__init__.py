@@ -1,8 +1,8 @@
 """Flow maps of ordinary differential equations as first-class objects in PyTorch.
 
-For dx/dt = b(t, x) the flow map X_{s,t} takes the state at time s to the state at time t. Known in closed
-form, computed by a solver or learned, it is one kind of object with one calculus. Subpackages are imported
-on first use, so ``import flowmaps`` stays light.
+For dx/dt = b(t, x) the flow map X_{s,t} takes the state at time s to the state at time t. Known in
+closed form, computed by a solver or learned, it is one kind of object with one calculus.
+Subpackages are imported on first use, so ``import flowmaps`` stays light.
 
 Example:
     >>> import torch, flowmaps as fm
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         problems,
         residuals,
         solvers,
+        surrogates,
         theory,
         training,
     )
@@ -49,6 +50,7 @@ _ROOMS = (
     "problems",
     "residuals",
     "solvers",
+    "surrogates",
     "theory",
     "training",
 )
@@ -71,6 +73,7 @@ __all__ = [
     "residuals",
     "save",
     "solvers",
+    "surrogates",
     "theory",
     "training",
 ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from flowmaps._transforms import any_item, peek
+from flowmaps._transforms import any_item, is_vmapped, peek
 from flowmaps._typing import Condition, Time
 
 __all__ = [
@@ -35,7 +35,9 @@ class _Level:
 
 
 class checking:  # noqa: N801  (reads as a verb: ``with fm.checking("full")``)
-    """Context in which every call also checks values (finite states, trained times): one synchronisation a call.
+    """Context in which every call also checks values: finite states and times, trained times.
+
+    That is one synchronisation a check. A compiled or vmapped call never checks values.
 
     Args:
         level: ``"full"`` or ``"static"`` (the default everywhere else).
@@ -56,22 +58,30 @@ class checking:  # noqa: N801  (reads as a verb: ``with fm.checking("full")``)
         if level not in ("full", "static"):
             raise ValueError(f'checking level must be "full" or "static", got {level!r}')
         self.full = level == "full"
+        self.before: list[bool] = []
 
     def __enter__(self) -> None:
-        self.before = _Level.full
+        self.before.append(_Level.full)
         _Level.full = self.full
 
     def __exit__(self, *exception: object) -> None:
-        _Level.full = self.before
+        _Level.full = self.before.pop()
 
 
-def checks_values() -> bool:
-    """Tell whether values are to be checked in this call; never while a call is being compiled."""
-    return _Level.full and not torch.compiler.is_compiling()
+def checks_values(tensor: Tensor | None = None) -> bool:
+    """Tell whether values, as of a tensor, are to be checked: not in compiled or vmapped code."""
+    if not _Level.full or torch.compiler.is_compiling():
+        return False
+    return tensor is None or not is_vmapped(tensor)
 
 
 def check_state(x: Any, name: str = "x") -> Tensor:
-    """Return x if it is a real floating-point tensor (batch, *event); raise TypeError or ValueError otherwise."""
+    """Return x if it is a real floating-point tensor (batch, *event).
+
+    Raises:
+        TypeError: for anything else than a real tensor.
+        ValueError: for a 0-d tensor, and under ``checking("full")`` for values that are not finite.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{name} must be a torch tensor of shape (batch, *event), got {type(x).__name__}; "
@@ -79,24 +89,28 @@ def check_state(x: Any, name: str = "x") -> Tensor:
         )
     if not x.dtype.is_floating_point:
         raise TypeError(
-            f"{name} must have a real floating-point dtype, got {x.dtype}; convert it with .to(torch.float32)"
+            f"{name} must have a real floating-point dtype, got {x.dtype}; "
+            "convert it with .to(torch.float32)"
         )
     if x.ndim < 1:
         raise ValueError(
-            f"{name} must have shape (batch, *event), got a 0-d tensor; a single sample is {name}[None]"
+            f"{name} must have shape (batch, *event), got a 0-d tensor; "
+            f"a single sample is {name}[None]"
         )
-    if checks_values():
+    if checks_values(x):
         require_finite(x, name)
     return x
 
 
 def require_finite(x: Tensor, name: str) -> None:
-    """Raise ValueError that names the samples of x (batch, *event) with values that are not finite."""
-    bad = ~torch.isfinite(x.detach()).flatten(1).all(1) if x.ndim > 1 else ~torch.isfinite(x.detach())
+    """Raise ValueError that names the samples of x (batch, *event) that are not finite."""
+    finite = torch.isfinite(x.detach())
+    bad = ~finite.flatten(1).all(1) if x.ndim > 1 else ~finite
     if any_item(bad):
         samples = peek(bad).flatten().nonzero().flatten().tolist()
         raise ValueError(
-            f"{name} holds values that are not finite in samples {shorten(samples)}; remove or repair them"
+            f"{name} holds values that are not finite in samples {shorten(samples)}; "
+            "remove or repair them"
         )
 
 
@@ -108,11 +122,12 @@ def shorten(samples: list[int], most: int = 8) -> str:
 
 
 def as_time(time: Time, x: Tensor, name: str) -> float | Tensor:
-    """Return a time as a float if it is a number, else as a clock: float64, shape (batch,), on x's device.
+    """Return a time as a float if it is a number, else as a clock: float64 (batch,) on x's device.
 
     Raises:
         TypeError: if it is neither a real number nor a real tensor.
-        ValueError: if a number is not finite, or a tensor has another shape or device.
+        ValueError: if a number is not finite (a tensor's values: only under ``checking("full")``),
+            or a tensor has another shape or device.
     """
     if isinstance(time, np.ndarray):
         time = torch.as_tensor(time, device=x.device)
@@ -123,7 +138,8 @@ def as_time(time: Time, x: Tensor, name: str) -> float | Tensor:
             raise ValueError(f"{name} must be a finite time, got {time}")
         return float(time)
     raise TypeError(
-        f"{name} must be a number or a tensor of shape () or (batch,), got {type(time).__name__} {time!r}"
+        f"{name} must be a number or a tensor of shape () or (batch,), "
+        f"got {type(time).__name__} {time!r}"
     )
 
 
@@ -132,15 +148,19 @@ def _tensor_time(time: Tensor, x: Tensor, name: str) -> Tensor:
         raise TypeError(f"{name} must be real, got dtype {time.dtype}")
     if time.ndim > 1 or (time.ndim == 1 and time.shape[0] != x.shape[0]):
         raise ValueError(
-            f"{name} must have shape () or ({x.shape[0]},), one time for every sample, got {tuple(time.shape)}"
+            f"{name} must have shape () or ({x.shape[0]},), one time for every sample, "
+            f"got {tuple(time.shape)}"
         )
     if time.device != x.device:
         if time.ndim:
             raise ValueError(
-                f"{name} is on {time.device} but the state is on {x.device}; move one with .to(device)"
+                f"{name} is on {time.device} but the state is on {x.device}; "
+                "move one with .to(device)"
             )
         time = time.to(x.device)
-    return time.to(torch.float64).expand(x.shape[0])
+    time = time.to(torch.float64)
+    # Compiled forward mode accepts no expanded view: primal and tangent must be laid out alike.
+    return time if time.ndim else time.expand(x.shape[0]).contiguous()
 
 
 def as_clock(time: Time, x: Tensor, name: str = "t") -> Tensor:
@@ -152,7 +172,7 @@ def as_clock(time: Time, x: Tensor, name: str = "t") -> Tensor:
 
 
 def time_like(clock: Tensor, x: Tensor) -> Tensor:
-    """Return a clock (batch,) in the dtype in which fields and networks see time: x's, float32 for half precision."""
+    """Return a clock (batch,) as fields and networks see it: x's dtype, float32 for half ones."""
     return clock.to(x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32)
 
 
@@ -162,28 +182,37 @@ def per_sample(value: Tensor, x: Tensor) -> Tensor:
 
 
 def check_condition(condition: Condition, x: Tensor) -> Condition:
-    """Return the condition if every leaf is a tensor with x's batch and device; raise otherwise."""
+    """Return the condition if every leaf is a tensor with x's batch and device, or None.
+
+    Raises:
+        TypeError: for a leaf that is no tensor.
+        ValueError: for a leaf of another batch or device.
+    """
     for leaf in pytree.tree_leaves(condition):
         if leaf is None:
             continue
         if not isinstance(leaf, Tensor):
             raise TypeError(
-                f"condition must be a tensor or a pytree of tensors, got a leaf of type {type(leaf).__name__}"
+                "condition must be a tensor or a pytree of tensors, "
+                f"got a leaf of type {type(leaf).__name__}"
             )
         if leaf.ndim == 0 or leaf.shape[0] != x.shape[0]:
             raise ValueError(
-                f"condition must have one row for each of the {x.shape[0]} samples, got a leaf of shape "
-                f"{tuple(leaf.shape)}; expand it with condition.expand({x.shape[0]}, ...)"
+                f"condition must have one row for each of the {x.shape[0]} samples, got a leaf of "
+                f"shape {tuple(leaf.shape)}; expand it with condition.expand({x.shape[0]}, ...)"
             )
         if leaf.device != x.device:
             raise ValueError(
-                f"condition is on {leaf.device} but the state is on {x.device}; move one with .to(device)"
+                f"condition is on {leaf.device} but the state is on {x.device}; "
+                "move one with .to(device)"
             )
+        if leaf.is_floating_point() and checks_values(leaf):
+            require_finite(leaf, "condition")
     return condition
 
 
 def check_output(y: Any, x: Tensor, what: str) -> Tensor:
-    """Return y if it has x's shape, dtype and device; raise TypeError or ValueError that names ``what`` otherwise."""
+    """Return y if it has x's shape, dtype and device; raise an error that names ``what`` if not."""
     if not isinstance(y, Tensor):
         raise TypeError(f"{what} must return a tensor, got {type(y).__name__}")
     if y.shape != x.shape:
@@ -192,7 +221,8 @@ def check_output(y: Any, x: Tensor, what: str) -> Tensor:
         )
     if y.dtype != x.dtype:
         raise TypeError(
-            f"{what} must return the state's dtype {x.dtype}, got {y.dtype}; convert constants and networks to it"
+            f"{what} must return the state's dtype {x.dtype}, got {y.dtype}; "
+            "convert constants and networks to it"
         )
     if y.device != x.device:
         raise ValueError(f"{what} must return a tensor on {x.device}, got {y.device}")

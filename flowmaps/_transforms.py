@@ -1,4 +1,4 @@
-"""What torch.func transformations are active: the only module that touches functorch's internals."""
+"""Which torch.func transformations are running: the only module that touches their internals."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,21 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["any_item", "carries_derivative", "carries_tangent", "is_transformed", "peek"]
+__all__ = [
+    "any_item",
+    "carries_derivative",
+    "carries_tangent",
+    "is_transformed",
+    "is_vmapped",
+    "is_vmapping",
+    "peek",
+]
 
-_functorch = torch._C._functorch
+_functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def peek(tensor: Tensor) -> Tensor:
-    """Return the plain tensor under every functorch wrapper (a vmapped axis becomes an ordinary one)."""
+    """Return the plain tensor under every wrapper (a vmapped axis becomes an ordinary one)."""
     while _functorch.is_functorch_wrapped_tensor(tensor):
         tensor = _functorch.get_unwrapped(tensor)
     return tensor
@@ -29,6 +37,17 @@ def is_transformed(tensor: Tensor) -> bool:
     return _functorch.is_functorch_wrapped_tensor(tensor)
 
 
+def is_vmapped(tensor: Tensor) -> bool:
+    """Tell whether the tensor has an axis that a running vmap hides."""
+    return _at_any_level(tensor, _functorch.is_batchedtensor)
+
+
+def is_vmapping() -> bool:
+    """Tell whether a vmap is running, whatever it maps over."""
+    levels = _functorch.get_interpreter_stack() or []
+    return any(level.key() == _functorch.TransformType.Vmap for level in levels)
+
+
 def _forward_tangent(tensor: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
@@ -41,10 +60,12 @@ def carries_tangent(tree: object) -> bool:
 def carries_derivative(tree: object) -> bool:
     """Tell whether any tensor in the tree may have a tangent or asks for a gradient, at any level.
 
-    A tensor wrapped by a running ``torch.func.jvp`` or ``grad`` counts: tangents of outer levels cannot be seen
-    from inside an inner one.
+    A tensor wrapped by a running ``torch.func.jvp`` or ``grad`` counts: tangents of outer levels
+    cannot be seen from inside an inner one.
     """
-    return any(_at_any_level(leaf, lambda a: a.requires_grad or _tracked(a)) for leaf in _tensors(tree))
+    return any(
+        _at_any_level(leaf, lambda a: a.requires_grad or _tracked(a)) for leaf in _tensors(tree)
+    )
 
 
 def _tracked(tensor: Tensor) -> bool:

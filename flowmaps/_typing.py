@@ -1,4 +1,4 @@
-"""Shape aliases used in annotations; dimension names: ``batch`` samples, ``event`` the state's own axes."""
+"""Shape aliases of annotations: ``batch`` counts samples, ``event`` is the state's own axes."""
 
 from collections.abc import Callable
 from typing import Any

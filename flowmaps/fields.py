@@ -1,6 +1,9 @@
-"""Adapters and combinators of fields; any callable ``b(t, x)`` or ``b(t, x, condition)`` is a field."""
+"""Adapters and combinators of fields: any callable ``b(t, x)`` or ``b(t, x, condition)``."""
 
+import math
 from collections.abc import Callable
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +18,14 @@ def per_sample(function: Callable[..., Tensor]) -> Field:
     """Make a field from a function of one sample.
 
     Args:
-        function: ``f(t, x)`` or ``f(t, x, condition)`` with t of shape (), x of shape (*event,), returning x's shape.
+        function: ``f(t, x)`` or ``f(t, x, condition)`` with t of shape (), x of shape (*event,),
+            returning x's shape.
 
     Returns:
         The field on batches, by ``torch.func.vmap``.
+
+    Raises:
+        TypeError: if function is not callable.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -26,7 +33,16 @@ def per_sample(function: Callable[..., Tensor]) -> Field:
         >>> field(torch.tensor([1.0, 2.0]), torch.ones(2, 1)).tolist()
         [[1.0], [2.0]]
     """
-    return torch.func.vmap(function)
+    _check_callable(function)
+
+    def field(t: Tensor, x: Tensor, *condition: Any) -> Tensor:
+        if len(x) == 0:  # some operations fail under a vmap over nothing
+            return torch.zeros_like(x)
+        arguments = (t, x, *condition)
+        axes = pytree.tree_map(lambda leaf: None if leaf is None else 0, arguments)
+        return torch.func.vmap(function, in_dims=axes)(*arguments)
+
+    return field
 
 
 def scalar_time(function: Callable[..., Tensor]) -> Field:
@@ -35,7 +51,11 @@ def scalar_time(function: Callable[..., Tensor]) -> Field:
     Every sample is evaluated at its own time as a batch of one, by ``torch.func.vmap``.
 
     Args:
-        function: ``f(t, x)`` or ``f(t, x, condition)`` with t of shape (), x of shape (batch, *event).
+        function: ``f(t, x)`` or ``f(t, x, condition)`` with t of shape (), x of shape
+            (batch, *event).
+
+    Raises:
+        TypeError: if function is not callable.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -43,16 +63,24 @@ def scalar_time(function: Callable[..., Tensor]) -> Field:
         >>> field(torch.tensor([1.0, 2.0]), torch.ones(2, 1)).tolist()
         [[1.0], [2.0]]
     """
+    _check_callable(function)
 
-    def single(t: Tensor, *arguments: Tensor) -> Tensor:
-        batches = pytree.tree_map(lambda a: a[None], arguments)
+    def single(t: Tensor, *arguments: Any) -> Tensor:
+        batches = pytree.tree_map(lambda a: None if a is None else a[None], arguments)
         return function(t, *batches)[0]
 
-    return torch.func.vmap(single)
+    return per_sample(single)
 
 
 def reversed_time(field: Field, about: float = 0.0) -> Field:
     """Return the field of y(t) = x(2 about - t): -b(2 about - t, y).
+
+    Args:
+        field: b.
+        about: the time that stays where it is.
+
+    Raises:
+        TypeError, ValueError: if field is not callable, or about no finite number.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -60,23 +88,28 @@ def reversed_time(field: Field, about: float = 0.0) -> Field:
         >>> field(torch.zeros(1), torch.ones(1, 1)).item()
         -2.0
     """
+    _check_callable(field)
+    if not isinstance(about, Real) or not math.isfinite(about):
+        raise ValueError(f"about must be a finite time, got {about!r}")
 
-    def backward(t: Tensor, x: Tensor, *condition: Tensor) -> Tensor:
+    def backward(t: Tensor, x: Tensor, *condition: Any) -> Tensor:
         return -field(2 * about - t, x, *condition)
 
     return backward
 
 
 def scaled(field: Field, state: float | Tensor = 1.0, time: float = 1.0) -> Field:
-    """Return the field in other units: y = x / state, r = t / time, so dy/dr = time / state b(time r, state y).
+    """Return the field in other units: with y = x / state and r = t / time, dy/dr.
+
+    That is time / state b(time r, state y).
 
     Args:
         field: b.
-        state: unit of the state, a number or a tensor that broadcasts against the event.
+        state: unit of the state, a number or a tensor that broadcasts against the event; not zero.
         time: unit of time, positive.
 
     Raises:
-        ValueError: if time is not positive.
+        TypeError, ValueError: if field is not callable, or a unit is none.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -84,11 +117,20 @@ def scaled(field: Field, state: float | Tensor = 1.0, time: float = 1.0) -> Fiel
         >>> field(torch.zeros(1), torch.ones(1, 1)).item()
         -2.0
     """
-    if not time > 0:
-        raise ValueError(f"the unit of time must be positive, got {time}")
+    _check_callable(field)
+    if not isinstance(time, Real) or not 0 < time < math.inf:
+        raise ValueError(f"the unit of time must be a positive number, got {time!r}")
+    unit = torch.as_tensor(state, dtype=None if isinstance(state, Tensor) else torch.float64)
+    if not torch.isfinite(unit).all() or (unit == 0).any():
+        raise ValueError(f"the unit of the state must be finite and not zero, got {state!r}")
 
-    def in_units(t: Tensor, y: Tensor, *condition: Tensor) -> Tensor:
-        unit = torch.as_tensor(state, dtype=y.dtype, device=y.device)
-        return time / unit * field(time * t, unit * y, *condition)
+    def in_units(t: Tensor, y: Tensor, *condition: Any) -> Tensor:
+        size = unit.to(y)
+        return time / size * field(time * t, size * y, *condition)
 
     return in_units
+
+
+def _check_callable(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"a field is a callable b(t, x) or b(t, x, condition), got {function!r}")

@@ -1,8 +1,9 @@
-"""The equations that characterise flow maps, each as a residual: objective, metric and test property in one.
+"""The equations of flow maps as residuals: objective, metric and test property in one.
 
-Every function takes a flow map or any callable ``(s, t, x[, condition])``, is unreduced, and is differentiable.
-Shapes are (batch, *event) unless stated. Derivatives that a map supplies by the relation itself are switched
-off: a residual is always evidence. Names: s start, u middle, t end time; X the map; b the field.
+Every function takes a flow map or any callable ``(s, t, x[, condition])``, is unreduced, and is
+differentiable. Shapes are (batch, *event) unless stated. Derivatives that a map supplies by the
+relation itself are switched off: a residual is always evidence. Names: s start, u middle, t end
+time; X the map; b the field.
 """
 
 import numpy as np
@@ -10,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import as_clock, check_condition, check_output, check_state, time_like
+from flowmaps._checks import (
+    as_clock,
+    as_time,
+    check_condition,
+    check_output,
+    check_state,
+    time_like,
+)
 from flowmaps._typing import Condition, Field, Time, Transport
 from flowmaps.calculus import divergence, jvp, log_det, time_derivative
 from flowmaps.calculus._jvp import call
@@ -35,7 +43,7 @@ def _field(field: Field, t: Time, x: Tensor, condition: Condition) -> Tensor:
 
 def _map(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:
     check_condition(condition, check_state(x))
-    return call(flow_map, as_clock(s, x, "s"), as_clock(t, x, "t"), x, condition)
+    return call(flow_map, as_time(s, x, "s"), as_time(t, x, "t"), x, condition)
 
 
 def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
@@ -92,7 +100,8 @@ def lagrangian(
     Example:
         >>> import torch, flowmaps as fm
         >>> shift = lambda s, t, x: x + (t - s)[:, None]
-        >>> fm.residuals.lagrangian(shift, lambda t, x: 2 + 0 * x, 0.0, 1.0, torch.ones(1, 1)).item()
+        >>> field = lambda t, x: 2 + 0 * x
+        >>> fm.residuals.lagrangian(shift, field, 0.0, 1.0, torch.ones(1, 1)).item()
         -1.0
     """
     with independent_derivatives():
@@ -103,7 +112,9 @@ def lagrangian(
 def eulerian(
     flow_map: Transport, field: Field, s: Time, t: Time, x: Tensor, condition: Condition = None
 ) -> Tensor:
-    """Return d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one forward-mode derivative along (1, b); arguments as in lagrangian.
+    """Return d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one derivative along (1, b).
+
+    Arguments as in lagrangian.
 
     Source:
         Boffi, Albergo, Vanden-Eijnden (2024), arXiv 2406.07507, proposition 2.2.
@@ -157,7 +168,7 @@ def integral_lagrangian(
     condition: Condition = None,
     nodes: int = 32,
 ) -> Tensor:
-    """Return X_{s,t}(x) - x - int_s^t b(r, X_{s,r}(x)) dr by Gauss-Legendre quadrature: no derivative of the map.
+    """Return X_{s,t}(x) - x - int_s^t b(r, X_{s,r}(x)) dr, which takes no derivative of the map.
 
     Args:
         flow_map: X, which may be a black box.
@@ -165,18 +176,20 @@ def integral_lagrangian(
         s, t: times, numbers or tensors of shape () or (batch,).
         x: states (batch, *event).
         condition: tensor or pytree with leading batch axis.
-        nodes: number of quadrature nodes; the residual vanishes up to the quadrature's error.
+        nodes: of Gauss and Legendre's quadrature; the residual vanishes up to its error.
 
     Example:
         >>> import torch, flowmaps as fm
         >>> growth = lambda s, t, x: x * torch.exp(t - s)[:, None]
-        >>> r = fm.residuals.integral_lagrangian(growth, lambda t, x: x, 0.0, 1.0, torch.ones(1, 1))
+        >>> field, x = lambda t, x: x, torch.ones(1, 1)
+        >>> r = fm.residuals.integral_lagrangian(growth, field, 0.0, 1.0, x)
         >>> abs(r.item()) < 1e-5
         True
     """
     path, times, weights = _path(flow_map, s, t, x, condition, nodes)
     values = _field(field, times.reshape(-1), path.flatten(0, 1), _tiled(condition, nodes))
-    integral = (weights.reshape(weights.shape + (1,) * (x.ndim - 1)) * values.reshape(path.shape)).sum(0)
+    wide = weights.reshape(weights.shape + (1,) * (x.ndim - 1))
+    integral = (wide * values.reshape(path.shape)).sum(0)
     return _map(flow_map, s, t, x, condition) - x - integral
 
 
@@ -189,7 +202,9 @@ def liouville(
     condition: Condition = None,
     nodes: int = 32,
 ) -> Tensor:
-    """Return log |det DX_{s,t}(x)| - int_s^t div b(r, X_{s,r}(x)) dr, shape (batch,); arguments as in integral_lagrangian.
+    """Return log |det DX_{s,t}(x)| - int_s^t div b(r, X_{s,r}(x)) dr, shape (batch,).
+
+    Arguments as in integral_lagrangian.
 
     Source:
         Liouville's formula; Hartman (2002), Ordinary differential equations, theorem IV.1.2.
@@ -205,29 +220,30 @@ def liouville(
     rates = divergence(
         field, times.reshape(-1), path.flatten(0, 1), condition=_tiled(condition, nodes)
     )
-    return log_det(flow_map, s, t, x, condition) - (weights * rates.reshape(nodes, -1)).sum(0)
+    return log_det(flow_map, s, t, x, condition) - (weights * rates.reshape(weights.shape)).sum(0)
 
 
 def _path(
     flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition, nodes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return states (nodes, batch, *event) at the quadrature times, the times and weights (nodes, batch)."""
-    if nodes < 1:
-        raise ValueError(f"nodes must be at least 1, got {nodes}")
+    """Return states (nodes, batch, *event) at the nodes, times and weights (nodes, batch)."""
+    if not isinstance(nodes, int) or nodes < 1:
+        raise ValueError(f"nodes must be a whole number of at least 1, got {nodes!r}")
     check_condition(condition, check_state(x))
     start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
-    points, weights = (torch.from_numpy(a).to(x.device) for a in np.polynomial.legendre.leggauss(nodes))
-    times = start + (end - start) * ((points + 1) / 2)[:, None]
-    spread = ((end - start) / 2 * weights[:, None]).to(x.dtype)
+    points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(nodes))
+    times = start + (end - start) * ((points.to(x.device) + 1) / 2)[:, None]
+    spread = ((end - start) / 2 * weights.to(x.device)[:, None]).to(x.dtype)
     if isinstance(flow_map, FlowMap):
         return flow_map.along(start, times, x, condition), times, spread
-    tiled = (_tiled(a, nodes) for a in (start, x, condition))
-    first, states, conditions = tiled
+    first, states, conditions = (_tiled(a, nodes) for a in (start, x, condition))
     path = call(flow_map, first, times.reshape(-1), states, conditions)
     return path.reshape(nodes, *x.shape), times, spread
 
 
 def _tiled(tree: Condition, n: int) -> Condition:
-    return pytree.tree_map(
-        lambda leaf: None if leaf is None else leaf.repeat(n, *([1] * (leaf.ndim - 1))), tree
-    )
+    return pytree.tree_map(lambda leaf: None if leaf is None else _repeat(leaf, n), tree)
+
+
+def _repeat(leaf: Tensor, n: int) -> Tensor:
+    return leaf.repeat(n, *([1] * (leaf.ndim - 1)))

@@ -10,6 +10,7 @@ import inspect
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -58,18 +59,24 @@ def default_dtype(request: pytest.FixtureRequest, strict_torch: None) -> torch.d
     return request.param
 
 
-# ---------------------------------------------------------------------------- collection
+# ---------------------------------------------------------------------------- the whole session
 
 
-class _SkipLinks:
-    """Leaves out the links at the root, so that ``pytest .`` collects every module once."""
+class _WholeSession:
+    """Hooks for all that is collected: those of a conftest reach no further than its own folder."""
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave out the links at the root, so that ``pytest .`` collects every module once."""
         return True if collection_path in LINKS else None
+
+    def pytest_exception_interact(self) -> None:
+        """Close forward mode, which a failed compilation leaves open, or every later jvp fails."""
+        with suppress(RuntimeError):
+            torch._C._exit_dual_level(level=0)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(_SkipLinks())
+    config.pluginmanager.register(_WholeSession())
 
 
 # ---------------------------------------------------------------------------- run-time checks

@@ -1,7 +1,8 @@
 """Derivatives of flow maps and fields in forward mode.
 
-Everything here works on any callable ``flow_map(s, t, x[, condition])`` or ``field(t, x[, condition])``,
-returns plain tensors with a leading batch axis, and is itself differentiable in both modes.
+Everything here works on any callable ``flow_map(s, t, x[, condition])`` or
+``field(t, x[, condition])``, returns plain tensors with a leading batch axis, and is itself
+differentiable in both modes.
 """
 
 from flowmaps.calculus._fields import divergence, field_jacobian, logarithmic_norm

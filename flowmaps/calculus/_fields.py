@@ -1,17 +1,21 @@
 """Derivatives of a field: Jacobian, divergence, logarithmic norm."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from flowmaps._checks import as_clock, check_condition, check_output, check_state, time_like
 from flowmaps._typing import Condition, Field, Time
 from flowmaps.calculus._jvp import pushforward
-from flowmaps.calculus._matrices import basis
+from flowmaps.calculus._matrices import as_columns, basis
 
 __all__ = ["divergence", "field_jacobian", "logarithmic_norm"]
 
 
-def _directional(field: Field, t: Time, x: Tensor, condition: Condition):
+def _directional(
+    field: Field, t: Time, x: Tensor, condition: Condition
+) -> Callable[[Tensor], Tensor]:
     """Return the function v -> Db(t, x) v."""
     x = check_state(x)
     check_condition(condition, x)
@@ -19,7 +23,9 @@ def _directional(field: Field, t: Time, x: Tensor, condition: Condition):
     extra = () if condition is None else (condition,)
 
     def along(v: Tensor) -> Tensor:
-        return pushforward(lambda x: check_output(field(time, x, *extra), x, "the field"), [x], [v])[1]
+        return pushforward(
+            lambda x: check_output(field(time, x, *extra), x, "the field"), [x], [v]
+        )[1]
 
     return along
 
@@ -38,8 +44,8 @@ def field_jacobian(field: Field, t: Time, x: Tensor, condition: Condition = None
         >>> fm.calculus.field_jacobian(lambda t, x: x**2, 0.0, torch.full((1, 1), 3.0)).item()
         6.0
     """
-    columns = torch.func.vmap(_directional(field, t, x, condition))(basis(x))
-    return columns.reshape(*columns.shape[:2], -1).permute(1, 2, 0)
+    along = _directional(field, t, x, condition)
+    return as_columns(torch.func.vmap(along)(basis(x)))
 
 
 def divergence(
@@ -57,14 +63,16 @@ def divergence(
         field: ``b(t, x)`` or ``b(t, x, condition)``.
         t: time, a number or a tensor of shape () or (batch,).
         x: states (batch, *event) with n components.
-        method: ``"exact"``, n forward-mode derivatives; ``"hutchinson"``, unbiased, one derivative a probe.
+        method: ``"exact"``, n forward-mode derivatives; ``"hutchinson"``, unbiased, one derivative
+            a probe.
         condition: tensor or pytree with leading batch axis.
-        probes: Hutchinson only: their number, or the probes themselves, (n_probes, batch, *event) with
-            independent entries of mean 0 and variance 1 (give them inside compiled or vmapped code).
-        generator: source of the random signs.
+        probes: Hutchinson only: their number, or the probes themselves, (n_probes, batch, *event)
+            with independent entries of mean 0 and variance 1 (give them in compiled or vmapped
+            code).
+        generator: source of the random signs, on x's device.
 
     Raises:
-        ValueError: for another method, fewer than one probe or probes of another shape.
+        TypeError, ValueError: for another method, fewer than one probe, probes of another shape.
 
     Source:
         Hutchinson (1990), A stochastic estimator of the trace of the influence matrix.
@@ -83,16 +91,19 @@ def divergence(
 
 
 def _total(a: Tensor) -> Tensor:
-    return a.reshape(a.shape[0], -1).sum(1)
+    return a.reshape(a.shape[0], a.shape[1:].numel()).sum(1)
 
 
 def _signs(x: Tensor, probes: int | Tensor, generator: torch.Generator | None) -> Tensor:
     if isinstance(probes, Tensor):
-        if probes.shape[1:] != x.shape:
+        if probes.shape[1:] != x.shape or not len(probes):
             raise ValueError(
-                f"probes must have shape (n_probes, {', '.join(map(str, x.shape))}), got {tuple(probes.shape)}"
+                f"probes must have shape (n_probes, {', '.join(map(str, x.shape))}) with at least "
+                f"one probe, got {tuple(probes.shape)}"
             )
         return probes.to(x)
+    if not isinstance(probes, int) or isinstance(probes, bool):
+        raise TypeError(f"probes must be a whole number or a tensor, got {probes!r}")
     if probes < 1:
         raise ValueError(f"probes must be at least 1, got {probes}")
     bits = torch.randint(0, 2, (probes, *x.shape), generator=generator, device=x.device)
@@ -107,9 +118,10 @@ def logarithmic_norm(
     norm: str = "2",
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Return the logarithmic norm mu(Db(t, x)), shape (batch,): the largest rate at which close solutions part.
+    """Return the logarithmic norm mu(Db(t, x)), shape (batch,).
 
-    mu(A) = lim_{h -> 0+} (||I + h A|| - 1) / h. Two solutions of dx/dt = b satisfy |x - y|(t) <= exp(int mu) |x - y|(s).
+    It is the largest rate at which close solutions part: with mu(A) = lim (||I + h A|| - 1) / h as
+    h falls to 0, two solutions of dx/dt = b satisfy |x - y|(t) <= exp(int mu) |x - y|(s).
 
     Args:
         field: ``b(t, x)`` or ``b(t, x, condition)``.
@@ -120,7 +132,8 @@ def logarithmic_norm(
         weight: invertible matrix W (n, n): the norm is |W x| instead of |x|.
 
     Raises:
-        ValueError: for another norm.
+        ValueError: for another norm, or a weight of another shape.
+        torch.linalg.LinAlgError: for a weight that has no inverse.
 
     Source:
         Soderlind (2006), The logarithmic norm. History and modern theory, table 2.1.
@@ -134,9 +147,18 @@ def logarithmic_norm(
         raise ValueError(f'norm must be "1", "2" or "inf", got {norm!r}')
     matrix = field_jacobian(field, t, x, condition)
     if weight is not None:
-        matrix = torch.linalg.solve(weight.to(matrix), weight.to(matrix) @ matrix, left=False)
+        weight = _fitting(weight, matrix)
+        matrix = weight @ matrix @ torch.linalg.inv(weight)  # of linalg.solve see log_det
     if norm == "2":
         return torch.linalg.eigvalsh((matrix + matrix.mT) / 2)[:, -1]
     diagonal = matrix.diagonal(dim1=1, dim2=2)
     off_diagonal = (matrix - torch.diag_embed(diagonal)).abs().sum(1 if norm == "1" else 2)
     return (diagonal + off_diagonal).amax(1)
+
+
+def _fitting(weight: Tensor, matrix: Tensor) -> Tensor:
+    if weight.shape != matrix.shape[1:]:
+        raise ValueError(
+            f"weight must be a matrix {tuple(matrix.shape[1:])}, got shape {tuple(weight.shape)}"
+        )
+    return weight.to(matrix)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
@@ -20,19 +20,24 @@ from flowmaps.errors import UnsupportedTransform
 __all__ = ["call", "directional", "jvp", "pushforward", "start_derivative", "time_derivative"]
 
 
-def call(flow_map: Transport, s: Tensor, t: Tensor, x: Tensor, condition: Condition) -> Tensor:
-    """Evaluate a flow map or any callable like it; a plain callable sees times in x's dtype.
+def call(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:
+    """Evaluate a flow map as it is, any other callable with times (batch,) in x's dtype.
 
     Args:
         flow_map: ``(s, t, x)`` or ``(s, t, x, condition)``.
-        s, t: clocks (batch,), float64.
+        s, t: numbers or clocks (batch,), float64.
         x: state (batch, *event).
         condition: pytree or None.
     """
-    if not isinstance(flow_map, nn.Module):
-        s, t = time_like(s, x), time_like(t, x)
+    if not _knows_times(flow_map):
+        s, t = time_like(as_clock(s, x, "s"), x), time_like(as_clock(t, x, "t"), x)
     arguments = (s, t, x) if condition is None else (s, t, x, condition)
     return check_output(flow_map(*arguments), x, "the flow map")
+
+
+def _knows_times(flow_map: Transport) -> bool:
+    """Tell a FlowMap, which takes any times and refuses some, from a plain callable."""
+    return hasattr(flow_map, "check_times")
 
 
 def jvp(
@@ -46,7 +51,7 @@ def jvp(
     condition: Condition = None,
     dcondition: Condition = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return X_{s,t}(x) and its derivative in the direction (ds, dt, dx, dcondition), by forward mode.
+    """Return X_{s,t}(x) and its derivative along (ds, dt, dx, dcondition), by forward mode.
 
     Args:
         flow_map: a flow map or any callable ``(s, t, x[, condition])``.
@@ -61,8 +66,9 @@ def jvp(
         The value and the tangent, both (batch, *event).
 
     Raises:
-        ValueError: if a tangent's shape is not its primal's.
-        UnsupportedTransform: under ``torch.inference_mode``, where forward mode loses tangents silently.
+        TypeError, ValueError: if a tangent does not fit its primal.
+        UntrainedTimes: for number-valued times that the map is not for.
+        UnsupportedTransform: under ``torch.inference_mode``, where forward mode loses tangents.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -73,6 +79,8 @@ def jvp(
     """
     x = check_state(x)
     check_condition(condition, x)
+    if _knows_times(flow_map):
+        flow_map.check_times(s, t)  # pyright: ignore[reportFunctionMemberAccess]
     primals: list[Any] = [as_clock(s, x, "s"), as_clock(t, x, "t"), x]
     tangents: list[Any] = [
         None if ds is None else as_clock(ds, x, "ds"),
@@ -92,8 +100,12 @@ def jvp(
 def pushforward(
     function: Callable[..., Tensor], primals: list[Any], tangents: list[Any]
 ) -> tuple[Tensor, Tensor]:
-    """Return function(*primals) and its derivative along tangents; a None tangent leaves its argument fixed."""
-    if torch.is_inference_mode_enabled():
+    """Return function(*primals) and its derivative along tangents; None leaves an argument fixed.
+
+    Raises:
+        UnsupportedTransform: under ``torch.inference_mode``.
+    """
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
         raise UnsupportedTransform(
             "forward mode loses its tangents under torch.inference_mode; use torch.no_grad instead"
         )
@@ -108,17 +120,22 @@ def pushforward(
             merged[i] = argument
         return function(*merged)
 
-    return torch.func.jvp(
-        of_live, tuple(primals[i] for i in live), tuple(tangents[i] for i in live)
-    )
+    points, directions = [tuple(a[i] for i in live) for a in (primals, tangents)]
+    result = torch.func.jvp(of_live, points, directions)
+    return result[0], result[1]
 
 
-def _matching(tangent: Tensor | None, primal: Tensor, name: str) -> Tensor | None:
-    if tangent is not None and tangent.shape != primal.shape:
+def _matching(tangent: Any, primal: Tensor, name: str) -> Tensor | None:
+    if tangent is None:
+        return None
+    if not isinstance(tangent, Tensor):
+        raise TypeError(f"{name} must be a tensor like its primal, got {type(tangent).__name__}")
+    if tangent.shape != primal.shape or tangent.device != primal.device:
         raise ValueError(
-            f"{name} must have its primal's shape {tuple(primal.shape)}, got {tuple(tangent.shape)}"
+            f"{name} must have its primal's shape {tuple(primal.shape)} and device "
+            f"{primal.device}, got {tuple(tangent.shape)} on {tangent.device}"
         )
-    return None if tangent is None else tangent.to(primal.dtype)
+    return tangent.to(primal.dtype)
 
 
 def _condition_directions(dcondition: Condition, structure: Any, leaves: list) -> list:
@@ -126,11 +143,14 @@ def _condition_directions(dcondition: Condition, structure: Any, leaves: list) -
         return [None] * len(leaves)
     directions, got = pytree.tree_flatten(dcondition)
     if got != structure:
-        raise ValueError("dcondition must have condition's structure; use None for leaves without tangent")
-    return [
-        _matching(direction, leaf, "dcondition") if leaf is not None and leaf.is_floating_point() else None
-        for direction, leaf in zip(directions, leaves, strict=True)
-    ]
+        raise ValueError(
+            "dcondition must have condition's structure; use None for leaves without tangent"
+        )
+    for leaf, direction in zip(leaves, directions, strict=True):
+        if direction is not None and (leaf is None or not leaf.is_floating_point()):
+            kind = "None" if leaf is None else leaf.dtype
+            raise ValueError(f"a leaf of condition that is {kind} has no tangent; use None for it")
+    return [_matching(d, leaf, "dcondition") for d, leaf in zip(directions, leaves, strict=True)]
 
 
 def time_derivative(
@@ -169,7 +189,8 @@ def directional(
     Example:
         >>> import torch, flowmaps as fm
         >>> double = lambda s, t, x: 2 * x
-        >>> fm.calculus.directional(double, 0.0, 1.0, torch.zeros(1, 2), torch.ones(1, 2)).tolist()
+        >>> x, v = torch.zeros(1, 2), torch.ones(1, 2)
+        >>> fm.calculus.directional(double, 0.0, 1.0, x, v).tolist()
         [[2.0, 2.0]]
     """
     return jvp(flow_map, s, t, x, dx=v, condition=condition)[1]

@@ -7,7 +7,7 @@ from flowmaps._checks import check_state
 from flowmaps._typing import Condition, Time, Transport
 from flowmaps.calculus._jvp import directional
 
-__all__ = ["basis", "jacobian", "log_det"]
+__all__ = ["as_columns", "basis", "jacobian", "log_det"]
 
 
 def basis(x: Tensor) -> Tensor:
@@ -18,10 +18,16 @@ def basis(x: Tensor) -> Tensor:
     return unit.expand(n, *x.shape)
 
 
+def as_columns(columns: Tensor) -> Tensor:
+    """Return derivatives along the unit vectors, (n, batch, *event), as matrices (batch, n, n)."""
+    n, batch = columns.shape[:2]
+    return columns.reshape(n, batch, n).permute(1, 2, 0)
+
+
 def jacobian(
     flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
 ) -> Tensor:
-    """Return DX_{s,t}(x) over the flattened event, shape (batch, n, n), by n forward-mode derivatives at once.
+    """Return DX_{s,t}(x) over the flattened event, (batch, n, n), by n forward-mode derivatives.
 
     Args:
         flow_map: a flow map or any callable ``(s, t, x[, condition])``.
@@ -39,7 +45,7 @@ def jacobian(
     """
     x = check_state(x)
     columns = torch.func.vmap(lambda v: directional(flow_map, s, t, x, v, condition))(basis(x))
-    return columns.reshape(*columns.shape[:2], -1).permute(1, 2, 0)
+    return as_columns(columns)
 
 
 def log_det(
@@ -52,4 +58,6 @@ def log_det(
         >>> round(fm.calculus.log_det(lambda s, t, x: 2 * x, 0.0, 1.0, torch.zeros(1, 2)).item(), 5)
         1.38629
     """
-    return torch.linalg.slogdet(jacobian(flow_map, s, t, x, condition))[1]
+    # Derivatives of slogdet, as of linalg.solve, are silently wrong under one vmap inside another.
+    factors, _ = torch.linalg.lu_factor(jacobian(flow_map, s, t, x, condition))
+    return factors.diagonal(dim1=1, dim2=2).abs().log().sum(1)

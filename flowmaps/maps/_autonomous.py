@@ -1,15 +1,15 @@
 """A flow map of short spans, composed to any span of an autonomous field."""
 
 import math
-from typing import Any
+from numbers import Real
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from flowmaps._checks import as_clock
 from flowmaps._transforms import peek
-from flowmaps._typing import Condition, Time
-from flowmaps.errors import UnsupportedTransform
+from flowmaps._typing import Clock, Condition, State
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._times import TimeSet
 
@@ -19,59 +19,74 @@ _ROUNDING = 1e-9
 """A span longer than a whole number of spans by no more than this share needs no extra call."""
 
 
+@final
 class Autonomous(FlowMap):
-    """The flow map of an autonomous field: (s, t) is shifted to (0, t - s) and composed of the fewest calls.
+    """The flow map of an autonomous field: (s, t) is shifted to (0, t - s), in the fewest calls.
 
-    A span h takes ceil(|h| / span) calls of equal length. Backward spans use X_{0,h} where the map allows
-    negative times, else X_{|h|,0}.
+    A span h takes ceil(|h| / span) calls of equal length. Backward spans use X_{0,h} where the map
+    allows negative times, else X_{|h|,0}. Times given as numbers compile into one graph; tensors
+    decide the number of calls, so that in a compiled function the map then runs between two graphs.
 
     Args:
         flow_map: a map of spans up to ``span`` from time 0.
         span: longest span of one call.
 
     Raises:
+        TypeError: if flow_map is no FlowMap or span no number.
         ValueError: if the map is not for [0, span].
-        UnsupportedTransform: when compiled with times given as tensors: the number of calls depends on them.
 
     Example:
         >>> import torch, flowmaps as fm
-        >>> step = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None], fm.maps.TimeSet(0.0, 0.25))
+        >>> shift = lambda s, t, x: x + (t - s)[:, None]
+        >>> step = fm.maps.ExactFlowMap(shift, fm.maps.TimeSet(0.0, 0.25))
         >>> long = fm.maps.Autonomous(step, span=0.25)
         >>> long(3.0, 5.0, torch.zeros(1, 1)).item(), long.evaluations(3.0, 5.0)
         (2.0, 8)
     """
 
     def __init__(self, flow_map: FlowMap, span: float):
+        if not isinstance(flow_map, FlowMap) or not isinstance(span, Real):
+            raise TypeError(
+                "Autonomous needs a FlowMap and a number for span, "
+                f"got {type(flow_map).__name__} and {span!r}"
+            )
         inner = flow_map.times
-        if not span > 0 or not inner.admits(*((0.0, span) if inner.forward else (span, 0.0))):
-            raise ValueError(f"span must be positive and [0, span] allowed by the map ({inner}), got {span}")
+        ends = (0.0, span) if inner.forward else (span, 0.0)
+        if not 0 < span < math.inf or not inner.admits(*ends):
+            raise ValueError(
+                f"span must be positive and [0, span] allowed by the map, "
+                f"which is for {inner}; got {span}"
+            )
         super().__init__(TimeSet(forward=inner.forward, backward=inner.backward))
         self.flow_map = flow_map
         self.span = float(span)
         self._negative = bool(inner.admits(0.0, -span))
 
-    def _count(self, h: float) -> int:
-        return max(1, math.ceil(abs(h) / self.span * (1 - _ROUNDING)))
+    def _calls(self, h: float) -> tuple[int, float, float]:
+        """Return the number of calls for a span h, and the times of each."""
+        n = max(1, math.ceil(abs(h) / self.span * (1 - _ROUNDING)))
+        start = 0.0 if h >= 0 or self._negative else -h / n
+        return n, start, start + h / n
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         if isinstance(s, float) and isinstance(t, float):
-            n = self._count(t - s)
-            h = (t - s) / n
-            start = 0.0 if h >= 0 or self._negative else -h
+            n, start, end = self._calls(t - s)
             for _ in range(n):
-                x = self.flow_map(start, start + h, x, condition)
+                x = self.flow_map(start, end, x, condition)
             return x
-        return self._transport_clocks(as_clock(s, x, "s"), as_clock(t, x, "t"), x, condition)
-
-    def _transport_clocks(self, s: Tensor, t: Tensor, x: Tensor, condition: Condition) -> Tensor:
+        arguments = (as_clock(s, x, "s"), as_clock(t, x, "t"), x, condition)
         if torch.compiler.is_compiling():
-            raise UnsupportedTransform(
-                "Autonomous compiles only with times given as numbers: tensors decide the number of calls"
-            )
+            from flowmaps.maps._uncompiled import run_eagerly
+
+            return run_eagerly(self._transport_clocks, *arguments)
+        return self._transport_clocks(*arguments)
+
+    def _transport_clocks(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
         share = (t - s).detach().abs() / self.span * (1 - _ROUNDING)
-        n = torch.nan_to_num(share).ceil().clamp_min(1.0)
+        # Times that are not finite take one call, which makes their samples so.
+        n = torch.nan_to_num(share, posinf=0.0).ceil().clamp_min(1.0)
         h = (t - s) / n
         start = torch.zeros_like(h) if self._negative else torch.where(h < 0, -h, 0.0)
         most = int(peek(n).max().item()) if len(x) else 0
@@ -81,14 +96,13 @@ class Autonomous(FlowMap):
             x = torch.where(moving.reshape(-1, *([1] * (x.ndim - 1))), moved, x)
         return x
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the inner map's velocity at time 0, (batch, *event)."""
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.flow_map.velocity(0.0, x, condition)
 
     def evaluations(self, s: float, t: float) -> int:
         """Count the calls of the inner map."""
-        n = self._count(t - s)
-        return n * self.flow_map.evaluations(0.0, (t - s) / n)
+        n, start, end = self._calls(t - s)
+        return n * self.flow_map.evaluations(start, end)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

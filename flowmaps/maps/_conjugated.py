@@ -1,11 +1,10 @@
 """A flow map in other coordinates."""
 
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
-from flowmaps._checks import check_state
-from flowmaps._typing import Condition, Time
+from flowmaps._typing import Condition, State
 from flowmaps.calculus._jvp import pushforward
 from flowmaps.maps._diffeomorphism import Diffeomorphism
 from flowmaps.maps._flow_map import FlowMap
@@ -13,6 +12,7 @@ from flowmaps.maps._flow_map import FlowMap
 __all__ = ["Conjugated"]
 
 
+@final
 class Conjugated(FlowMap):
     """Y_{s,t} = phi o X_{s,t} o phi^{-1}: the flow map X seen in the coordinates y = phi(x).
 
@@ -34,22 +34,22 @@ class Conjugated(FlowMap):
     def __init__(self, flow_map: FlowMap, diffeomorphism: Diffeomorphism):
         if not isinstance(flow_map, FlowMap) or not isinstance(diffeomorphism, Diffeomorphism):
             raise TypeError(
-                "Conjugated needs a FlowMap and a Diffeomorphism such as Affine or FromFunctions, got "
-                f"{type(flow_map).__name__} and {type(diffeomorphism).__name__}"
+                "Conjugated needs a FlowMap and a Diffeomorphism such as Affine or FromFunctions, "
+                f"got {type(flow_map).__name__} and {type(diffeomorphism).__name__}"
             )
         super().__init__(flow_map.times)
         self.flow_map = flow_map
         self.diffeomorphism = diffeomorphism
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         inner = self.flow_map(s, t, self.diffeomorphism.inverse(x), condition)
         return self.diffeomorphism(inner)
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return Dphi b at phi^{-1}(x), (batch, *event)."""
-        inner = self.diffeomorphism.inverse(check_state(x))
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
+        """Return Dphi b at phi^{-1}(x)."""
+        inner = self.diffeomorphism.inverse(x)
         velocity = self.flow_map.velocity(t, inner, condition)
         return pushforward(self.diffeomorphism, [inner], [velocity])[1]
 

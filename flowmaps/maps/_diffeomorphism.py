@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+
+from flowmaps._typing import State
 
 __all__ = ["Affine", "Diffeomorphism", "FromFunctions"]
 
@@ -14,14 +16,15 @@ class Diffeomorphism(nn.Module, ABC):
     """A smooth invertible map of the state, with its inverse."""
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: State) -> Tensor:
         """Map x to y, both (batch, *event)."""
 
     @abstractmethod
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: State) -> Tensor:
         """Map y back to x, both (batch, *event)."""
 
 
+@final
 class Affine(Diffeomorphism):
     """y = shift + scale x, componentwise: units, or standardised coordinates.
 
@@ -37,19 +40,26 @@ class Affine(Diffeomorphism):
         3.0
     """
 
-    def __init__(self, shift: float | Sequence[float] | Tensor, scale: float | Sequence[float] | Tensor):
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, shift: float | Sequence[float] | Tensor, scale: float | Sequence[float] | Tensor
+    ):
         super().__init__()
         for name, value in (("shift", shift), ("scale", scale)):
-            value = torch.as_tensor(value, dtype=torch.float64).clone()
-            if not bool(torch.isfinite(value).all()) or (name == "scale" and bool((value == 0).any())):
-                raise ValueError(f"{name} must be finite, and a scale not zero, got {value.tolist()}")
+            value = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+            if not torch.isfinite(value).all() or (name == "scale" and (value == 0).any()):
+                raise ValueError(
+                    f"{name} must be finite, and a scale not zero, got {value.tolist()}"
+                )
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: State) -> Tensor:
         """Return shift + scale x."""
         return self.shift.to(x) + self.scale.to(x) * x
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: State) -> Tensor:
         """Return (y - shift) / scale."""
         return (y - self.shift.to(y)) / self.scale.to(y)
 
@@ -58,12 +68,16 @@ class Affine(Diffeomorphism):
         return {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
 
 
+@final
 class FromFunctions(Diffeomorphism):
     """A diffeomorphism given by two callables on (batch, *event).
 
     Args:
         function: x to y.
         inverse_function: y to x.
+
+    Raises:
+        TypeError: if one is not callable.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -76,13 +90,17 @@ class FromFunctions(Diffeomorphism):
         self, function: Callable[[Tensor], Tensor], inverse_function: Callable[[Tensor], Tensor]
     ):
         super().__init__()
+        if not callable(function) or not callable(inverse_function):
+            raise TypeError(
+                f"FromFunctions needs two callables, got {function!r} and {inverse_function!r}"
+            )
         self.function, self.inverse_function = function, inverse_function
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: State) -> Tensor:
         """Return function(x)."""
         return self.function(x)
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: State) -> Tensor:
         """Return inverse_function(y)."""
         return self.inverse_function(y)
 

@@ -1,6 +1,7 @@
 """The endpoint parametrisation."""
 
-from typing import Any
+import math
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +13,22 @@ from flowmaps.maps._parametrization import Parametrization, evaluate
 __all__ = ["Endpoint"]
 
 
+@final
 class Endpoint(Parametrization):
-    """X_{s,t}(x) = x + (t - s) / (T - s) (g_{s,t}(x) - x): the network predicts where the straight line ends at T.
+    """X_{s,t}(x) = x + (t - s) / (T - s) (g_{s,t}(x) - x): g is where the straight line ends at T.
 
-    Singular at s = T, where X_{T,T} = id and every other t gives NaN. On the diagonal g_{t,t} is the denoiser.
+    Singular at s = T, where X_{T,T} = id, every other t gives NaN, and time derivatives are not
+    finite. On the diagonal g_{t,t} is the denoiser.
 
     Args:
         time: T, the end of the time interval at which the data live.
 
+    Raises:
+        ValueError: if time is not finite.
+
     Source:
-        Kim et al. (2023), Consistency trajectory models, arXiv 2310.02279, equation 9, with time reversed.
+        Kim et al. (2023), Consistency trajectory models, arXiv 2310.02279, equation 9, with time
+        reversed.
 
     Example:
         >>> import flowmaps as fm
@@ -31,17 +38,16 @@ class Endpoint(Parametrization):
 
     def __init__(self, time: float = 1.0):
         super().__init__()
+        if not math.isfinite(time):
+            raise ValueError(f"the end time must be finite, got {time}")
         self.time = float(time)
 
     def forward(
         self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
     ) -> Tensor:
         """Return x + (t - s) / (T - s) (g_{s,t}(x) - x)."""
-        rest = self.time - s
-        singular = rest == 0
-        fraction = (t - s) / torch.where(singular, 1.0, rest)
-        fraction = torch.where(singular & (t != s), torch.nan, fraction)
-        return x + per_sample(fraction, x) * (evaluate(network, s, t, x, condition) - x)
+        share = per_sample(_share(t - s, self.time - s), x)
+        return x + share * (evaluate(network, s, t, x, condition) - x)
 
     def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
         """Return (g_{t,t}(x) - x) / (T - t), NaN at t = T."""
@@ -56,3 +62,11 @@ class Endpoint(Parametrization):
     def extra_repr(self) -> str:
         """Name the end time."""
         return f"time={self.time}"
+
+
+def _share(span: Clock, rest: Clock) -> Tensor:
+    """Return span / rest; where rest is 0, NaN, or 0 with an infinite derivative if span is 0."""
+    singular = rest == 0
+    share = span / torch.where(singular, 1.0, rest)
+    steep = torch.sqrt(torch.where(singular, -span.abs(), 1.0))
+    return torch.where(singular, steep, share)

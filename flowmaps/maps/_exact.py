@@ -1,28 +1,30 @@
 """A flow map known in closed form."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
-from flowmaps._checks import as_clock, check_output, check_state, time_like
-from flowmaps._typing import Condition, Field, Time
+from flowmaps._checks import as_clock, time_like
+from flowmaps._typing import Condition, Field, State
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._times import TimeSet
 
 __all__ = ["ExactFlowMap"]
 
 
+@final
 class ExactFlowMap(FlowMap):
     """A flow map given by a formula.
 
     Args:
-        function: ``X(s, t, x)`` or ``X(s, t, x, condition)``; s and t arrive as (batch,) in x's dtype.
+        function: ``X(s, t, x)`` or ``X(s, t, x, condition)``; s, t arrive as (batch,) in x's dtype.
         times: pairs of times that the formula is for; all by default.
-        velocity: the field ``b(t, x)`` or ``b(t, x, condition)`` if known; else the formula is differentiated.
+        velocity: the field ``b(t, x)`` or ``b(t, x, condition)`` if known; else the formula is
+            differentiated.
 
     Raises:
-        TypeError: if function is not callable.
+        TypeError: if function or velocity is not callable.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -39,25 +41,24 @@ class ExactFlowMap(FlowMap):
     ):
         super().__init__(times)
         if not callable(function):
-            raise TypeError(f"function must be a callable X(s, t, x), got {type(function).__name__}")
+            raise TypeError(f"function must be a callable X(s, t, x), got {function!r}")
+        if velocity is not None and not callable(velocity):
+            raise TypeError(f"velocity must be a callable b(t, x), got {velocity!r}")
         self.function = function
         self._velocity = velocity
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         start, end = time_like(as_clock(s, x, "s"), x), time_like(as_clock(t, x, "t"), x)
         extra = () if condition is None else (condition,)
         return self.function(start, end, x, *extra)
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the tangent at s = t, (batch, *event): the given field, else the formula's derivative."""
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         if self._velocity is None:
-            return super().velocity(t, x, condition)
-        check_state(x)
+            return super()._tangent(t, x, condition)
         extra = () if condition is None else (condition,)
-        time = time_like(as_clock(t, x, "t"), x)
-        return check_output(self._velocity(time, x, *extra), x, "the velocity")
+        return self._velocity(time_like(as_clock(t, x, "t"), x), x, *extra)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

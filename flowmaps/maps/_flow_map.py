@@ -17,7 +17,7 @@ from flowmaps._checks import (
     check_state,
     per_sample,
 )
-from flowmaps._typing import Condition, Time
+from flowmaps._typing import Clock, Condition, State, Time
 from flowmaps.calculus import time_derivative
 from flowmaps.maps._times import TimeSet
 
@@ -27,28 +27,46 @@ if TYPE_CHECKING:
     from flowmaps.maps._through import Through
     from flowmaps.maps._transition import Leg
 
-__all__ = ["FlowMap", "time_rows"]
+__all__ = ["FlowMap"]
 
 
 class FlowMap(nn.Module, ABC):
     """The flow map X_{s,t} of an ordinary differential equation, whatever it is made of.
 
-    ``flow_map(s, t, x, condition=None)`` takes states x (batch, *event) at times s to times t. A kind of map
-    implements ``_transport``; everything else follows. Deterministic in eval mode.
+    ``flow_map(s, t, x, condition=None)`` takes states x (batch, *event) at times s to times t. A
+    kind of map implements ``_transport``, and ``_tangent`` or ``_path`` where it knows better than
+    to differentiate or to repeat that; everything else follows. Deterministic in eval mode.
 
     Args:
-        times: the pairs of times that the map is for.
+        times: the pairs of times that the map is for; all by default.
+
+    Raises:
+        TypeError: if times is no TimeSet.
     """
 
     def __init__(self, times: TimeSet | None = None):
         super().__init__()
+        if times is not None and not isinstance(times, TimeSet):
+            raise TypeError(
+                f"times must be a TimeSet such as TimeSet(0.0, 1.0), got {type(times).__name__}"
+            )
         self.times = TimeSet() if times is None else times
 
     @abstractmethod
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
-        """Compute X_{s,t}(x); s and t are floats or clocks (batch,), float64, already checked."""
+        """Compute X_{s,t}(x); s and t are floats or clocks (batch,), float64; all is checked."""
+
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
+        """Compute the tangent at s = t; t is a float or a clock; all is checked."""
+        return time_derivative(self, t, t, x, condition)
+
+    def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
+        """Compute X_{s,t}(x) for every row t of rows (n_times, batch); all is checked."""
+        n = len(rows)
+        spread = pytree.tree_map(lambda leaf: _repeat(leaf, n), (x, condition))
+        return self(s.repeat(n), rows.reshape(-1), *spread).reshape(n, *x.shape)
 
     def forward(self, s: Time, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
         """Return X_{s,t}(x), with x's shape, dtype and device.
@@ -60,57 +78,72 @@ class FlowMap(nn.Module, ABC):
 
         Raises:
             TypeError, ValueError: for wrong shapes, dtypes, devices.
-            UntrainedTimes: for number-valued times outside ``self.times``; tensor-valued ones give NaN, and
-                raise only under ``fm.checking("full")``.
+            UntrainedTimes: for number-valued times outside ``self.times``; tensor-valued ones give
+                NaN, and raise only under ``fm.checking("full")``.
         """
-        check_state(x)
-        if condition is not None:
-            check_condition(condition, x)
+        check_condition(condition, check_state(x))
         s, t = as_time(s, x, "s"), as_time(t, x, "t")
         spoil = self.times.spoil(s, t)
         y = check_output(self._transport(s, t, x, condition), x, type(self).__name__)
         return y if spoil is None else y * per_sample(spoil, y)
 
-    @property
-    def derivatives(self) -> str:
-        """``"by relation"`` if any time derivative comes from dX/dt = b itself, else ``"independent"``."""
-        parts = (child for child in self.children() if isinstance(child, FlowMap))
-        return "by relation" if any(p.derivatives == "by relation" for p in parts) else "independent"
-
     def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the tangent d/dt X_{s,t}(x) at s = t, a field: (batch, *event)."""
-        return time_derivative(self, t, t, x, condition)
-
-    def along(
-        self, s: Time, times: Tensor | Sequence[float], x: Tensor, condition: Condition = None
-    ) -> Tensor:
-        """Return the states at many times, (n_times, batch, *event), in one batched call.
+        """Return the tangent d/dt X_{s,t}(x) at s = t, a field: (batch, *event).
 
         Args:
-            s: start, a number or a tensor of shape () or (batch,).
-            times: (n_times,) or (n_times, batch), a list or a tensor.
+            t: time, a number or a tensor of shape () or (batch,).
             x: states (batch, *event).
             condition: tensor or pytree with leading batch axis.
 
         Raises:
-            ValueError: for times of another shape.
+            TypeError, ValueError, UntrainedTimes: as the map itself.
         """
-        check_state(x)
-        rows = time_rows(times, x)
-        n = len(rows)
-        start = as_clock(s, x, "s").repeat(n)
-        spread = pytree.tree_map(lambda leaf: _repeat(leaf, n), (x, condition))
-        y = self(start, rows.reshape(-1), *spread)
-        return y.reshape(n, *x.shape)
+        check_condition(condition, check_state(x))
+        t = as_time(t, x, "t")
+        spoil = self.times.spoil(t, t)
+        v = check_output(self._tangent(t, x, condition), x, f"{type(self).__name__}.velocity")
+        return v if spoil is None else v * per_sample(spoil, v)
+
+    def along(
+        self, s: Time, times: Tensor | Sequence[float], x: Tensor, condition: Condition = None
+    ) -> Tensor:
+        """Return the states at many times, (n_times, batch, *event): one solve or one batched call.
+
+        Args:
+            s: start, a number or a tensor of shape () or (batch,).
+            times: (n_times,) or (n_times, batch), a list or a tensor, in any order.
+            x: states (batch, *event).
+            condition: tensor or pytree with leading batch axis.
+
+        Raises:
+            TypeError, ValueError: for wrong shapes, dtypes, devices.
+            UntrainedTimes: for times, numbers or tensors, that the map is not for.
+        """
+        check_condition(condition, check_state(x))
+        start, rows = as_clock(s, x, "s"), _time_rows(times, x)
+        self.times.require(start, rows)
+        return self._path(start, rows, x, condition)
+
+    def check_times(self, s: Time, t: Time) -> None:
+        """Raise UntrainedTimes if s and t are numbers that the map is not for."""
+        if not isinstance(s, Tensor) and not isinstance(t, Tensor):
+            self.times.spoil(s, t)
+
+    @property
+    def derivatives(self) -> str:
+        """``"by relation"`` if a time derivative comes from dX/dt = b, else ``"independent"``."""
+        parts = [part for part in self.modules() if isinstance(part, FlowMap) and part is not self]
+        by_relation = any(part.derivatives == "by relation" for part in parts)
+        return "by relation" if by_relation else "independent"
 
     def between(self, s: Time, t: Time) -> Leg:
-        """Return the transition map x -> X_{s,t}(x), which knows its times and composes with ``@``."""
+        """Return the transition map x -> X_{s,t}(x), which knows its times, composes with ``@``."""
         from flowmaps.maps._transition import Leg
 
         return Leg(self, s, t)
 
     def through(self, grid: Sequence[float] | Tensor) -> Through:
-        """Return the flow map that goes by way of the times of a grid, whatever (s, t) it is asked for."""
+        """Return the flow map that goes by way of the times of a grid, for any (s, t)."""
         from flowmaps.maps._through import Through
 
         return Through(self, grid)
@@ -120,21 +153,28 @@ class FlowMap(nn.Module, ABC):
         return 1
 
 
-def time_rows(times: Tensor | Sequence[float], x: Tensor) -> Tensor:
+def _time_rows(times: Tensor | Sequence[float], x: Tensor) -> Tensor:
     """Return times as (n_times, batch), float64, on x's device.
 
     Raises:
+        TypeError: if they are not real.
         ValueError: for no times or another shape.
     """
-    times = torch.as_tensor(times, device=x.device).to(torch.float64)
-    if times.ndim == 1:
-        times = times[:, None].expand(-1, len(x))
-    if times.ndim != 2 or times.shape[1] != len(x) or not len(times):
+    try:
+        given = None if isinstance(times, Tensor) else torch.float64
+        rows = torch.as_tensor(times, dtype=given, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"times must be a list of numbers or a tensor, got {times!r}") from error
+    if rows.is_complex() or rows.dtype == torch.bool:
+        raise TypeError(f"times must be real, got dtype {rows.dtype}")
+    if rows.ndim == 1:
+        rows = rows[:, None].expand(-1, len(x))
+    if rows.ndim != 2 or rows.shape[1] != len(x) or not len(rows):
         raise ValueError(
             f"times must have shape (n_times,) or (n_times, {len(x)}) with at least one time, "
-            f"got {tuple(times.shape)}"
+            f"got {tuple(rows.shape)}"
         )
-    return times
+    return rows.to(torch.float64)
 
 
 def _repeat(leaf: Tensor | None, n: int) -> Tensor | None:

@@ -1,15 +1,16 @@
 """The flow map of the zero field."""
 
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
-from flowmaps._typing import Condition
+from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
 
 __all__ = ["Identity"]
 
 
+@final
 class Identity(FlowMap):
     """The identity, X_{s,t}(x) = x for all times: the flow map of b = 0.
 
@@ -23,7 +24,7 @@ class Identity(FlowMap):
         super().__init__()
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         return x.clone()
 

@@ -1,6 +1,6 @@
 """The mean-velocity parametrisation."""
 
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 
@@ -11,8 +11,9 @@ from flowmaps.maps._parametrization import Parametrization, evaluate
 __all__ = ["MeanVelocity"]
 
 
+@final
 class MeanVelocity(Parametrization):
-    """X_{s,t}(x) = x + (t - s) v_{s,t}(x): the network is the mean velocity, on the diagonal the field.
+    """X_{s,t}(x) = x + (t - s) v_{s,t}(x): the network is the mean velocity, at s = t the field.
 
     Source:
         Boffi, Albergo, Vanden-Eijnden (2024), Flow map matching, arXiv 2406.07507, section 3.

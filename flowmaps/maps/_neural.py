@@ -1,11 +1,11 @@
 """A learned flow map."""
 
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 
-from flowmaps._checks import as_clock, check_state
-from flowmaps._typing import Condition, Time
+from flowmaps._checks import as_clock
+from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._mean_velocity import MeanVelocity
 from flowmaps.maps._parametrization import Parametrization
@@ -14,12 +14,13 @@ from flowmaps.maps._times import TimeSet
 __all__ = ["NeuralFlowMap"]
 
 
+@final
 class NeuralFlowMap(FlowMap):
     """A flow map made of a network by a parametrisation, for the times that it is trained for.
 
     Args:
-        network: any module called as ``network(s, t, x, condition)`` with s, t (batch,) in x's dtype, returning
-            x's shape.
+        network: any module called as ``network(s, t, x, condition)`` with s, t (batch,) in x's
+            dtype, returning x's shape.
         parametrization: ``MeanVelocity()`` by default.
         times: pairs of times; forward on [0, 1] by default.
 
@@ -34,7 +35,8 @@ class NeuralFlowMap(FlowMap):
         >>> learned(1.0, 0.0, torch.zeros(3, 2))
         Traceback (most recent call last):
             ...
-        flowmaps.errors.UntrainedTimes: this flow map is for times in [0, 1], s <= t only, but was asked for s = 1.0, t = 0.0
+        flowmaps.errors.UntrainedTimes: this flow map is for times in [0, 1], s <= t only, not for
+        s = 1.0, t = 0.0
     """
 
     def __init__(
@@ -55,14 +57,12 @@ class NeuralFlowMap(FlowMap):
         self.parametrization = parametrization
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
         return self.parametrization(self.network, start, end, x, condition)
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the tangent at s = t, (batch, *event), without differentiating the network."""
-        check_state(x)
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.parametrization.velocity(self.network, as_clock(t, x, "t"), x, condition)
 
     def config(self) -> dict[str, Any]:

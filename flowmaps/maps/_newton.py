@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, final
+
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from flowmaps import solvers
-from flowmaps._checks import shorten
+from flowmaps._checks import check_condition, check_state, per_sample, shorten
 from flowmaps._transforms import any_item, peek
 from flowmaps._typing import Condition, State
 from flowmaps.calculus import jacobian
-from flowmaps.errors import SolveError, UnsupportedTransform
+from flowmaps.errors import SolveError
 from flowmaps.maps._transition import Leg, TransitionMap, check_method
 
 __all__ = ["NewtonInverse"]
@@ -19,29 +22,36 @@ _GUESS_STEPS = 8
 _HALVINGS = 8
 
 
+@final
 class NewtonInverse(TransitionMap):
-    """x -> y with X_{s,t}(y) = x, by damped Newton iterations from a coarse backward solve of the velocity.
+    """x -> y with X_{s,t}(y) = x, by damped Newton iterations.
 
-    Differentiable: two last Newton steps are taken with derivatives on, which makes the first three derivatives
-    of y exact at the root.
+    They start from a coarse backward solve of the map's velocity. Differentiable: two last Newton
+    steps are taken with derivatives on, which makes the first three derivatives of y exact at the
+    root. In a compiled function it runs between two graphs.
 
     Args:
         leg: the transition map to invert.
         max_iterations: bound on the iterations.
 
     Raises:
+        TypeError, ValueError: if leg is no Leg, or max_iterations no positive number.
         SolveError: if a sample does not converge; names the samples.
-        UnsupportedTransform: while being compiled.
 
     Example:
         >>> import torch, flowmaps as fm
         >>> growth = fm.maps.ExactFlowMap(lambda s, t, x: x * torch.exp(t - s)[:, None])
-        >>> round(growth.between(0.0, 1.0).inverse("newton")(torch.ones(1, 1)).item(), 4)
+        >>> back = growth.between(0.0, 1.0).inverse("newton")
+        >>> round(back(torch.ones(1, 1)).item(), 4)
         0.3679
     """
 
     def __init__(self, leg: Leg, max_iterations: int = 50):
         super().__init__()
+        if not isinstance(leg, Leg):
+            raise TypeError(f"NewtonInverse needs a flow_map.between(s, t), got {leg!r}")
+        if not isinstance(max_iterations, int) or max_iterations < 1:
+            raise ValueError(f"max_iterations must be a positive integer, got {max_iterations!r}")
         self.leg = leg
         self.max_iterations = max_iterations
         self.s, self.t = leg.t, leg.s
@@ -58,13 +68,24 @@ class NewtonInverse(TransitionMap):
 
     def forward(self, x: Tensor, condition: Condition = None) -> Tensor:
         """Return y (batch, *event) with X_{s,t}(y) = x."""
+        check_condition(condition, check_state(x))
         if torch.compiler.is_compiling():
-            raise UnsupportedTransform("Newton's method decides on data and does not compile")
+            from flowmaps.maps._uncompiled import run_eagerly
+
+            return run_eagerly(self._solution, x, condition)
+        return self._solution(x, condition)
+
+    def _solution(self, x: State, condition: Condition) -> Tensor:
         with torch.no_grad():
-            y = self._root(x.detach(), condition)
+            fixed = pytree.tree_map(lambda leaf: None if leaf is None else leaf.detach(), condition)
+            y = self._root(x.detach(), fixed)
         for _ in range(2):
             y = y - self._correction(y, x, condition)
         return y
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {"leg": self.leg, "max_iterations": self.max_iterations}
 
     def _residual(self, y: State, x: State, condition: Condition) -> Tensor:
         return self.leg(y, condition) - x
@@ -72,13 +93,17 @@ class NewtonInverse(TransitionMap):
     def _correction(self, y: State, x: State, condition: Condition) -> Tensor:
         """Return J^{-1} (X(y) - x)."""
         matrix = jacobian(self.leg.flow_map, self.leg.s, self.leg.t, y, condition)
-        residual = self._residual(y, x, condition).reshape(len(x), -1)
-        return torch.linalg.solve(matrix, residual).reshape(x.shape)
+        residual = self._residual(y, x, condition).reshape(matrix.shape[:2])
+        # Derivatives of linalg.solve are silently wrong under one vmap inside another.
+        inverse, singular = torch.linalg.inv_ex(matrix)
+        correction = (inverse @ residual[:, :, None]).reshape(x.shape)
+        return correction * per_sample(torch.where(singular == 0, 1.0, torch.nan), x)
 
     def _root(self, x: State, condition: Condition) -> Tensor:
         y = self._guess(x, condition)
         size = _norm(self._residual(y, x, condition))
-        tolerance = 64 * torch.finfo(x.dtype).eps * (1 + _norm(x))
+        unit, scale = torch.finfo(x.dtype).eps, 1 + _norm(x)
+        tolerance = 64 * unit * scale
         for _ in range(self.max_iterations):
             if not any_item(~(size <= tolerance)):
                 return y
@@ -86,13 +111,14 @@ class NewtonInverse(TransitionMap):
             if not any_item(smaller < size):
                 break
             size = smaller
-        self._refuse(size, 1e4 * tolerance)
+        # Where the map itself is rough, as adaptive steps are, iterations end before rounding does.
+        self._refuse(size, 4 * unit**0.5 * scale)
         return y
 
     def _damped_step(
         self, y: State, x: State, size: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
-        """Halve the Newton step of every sample until its residual falls; keep y where it never does."""
+        """Halve the Newton step of every sample until its residual falls; else keep y."""
         correction = self._correction(y, x, condition)
         best, least, share = y, size, 1.0
         for _ in range(_HALVINGS):
@@ -107,11 +133,8 @@ class NewtonInverse(TransitionMap):
         return best, least
 
     def _guess(self, x: State, condition: Condition) -> Tensor:
-        def field(t: Tensor, x: Tensor, *extra: Tensor) -> Tensor:
-            return self.leg.flow_map.velocity(t, x, *extra)
-
         back = solvers.solve(
-            field,
+            self.leg.flow_map.velocity,
             self.leg.t,
             self.leg.s,
             x,
@@ -128,10 +151,11 @@ class NewtonInverse(TransitionMap):
         if any_item(bad):
             samples = bad.nonzero().flatten().tolist()
             raise SolveError(
-                f"Newton's method did not invert samples {shorten(samples)}: no state near the guess maps there; "
-                "compose shorter spans, or check that the state lies in the image of the map"
+                f"Newton's method did not invert samples {shorten(samples)}: no state near the "
+                "guess maps there; compose shorter spans, or check that the state lies in the "
+                "image of the map"
             )
 
 
 def _norm(x: State) -> Tensor:
-    return x.reshape(len(x), -1).norm(dim=1)
+    return x.reshape(len(x), x.shape[1:].numel()).norm(dim=1)

@@ -25,6 +25,8 @@ class Parametrization(nn.Module, ABC):
 
 
 def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
-    """Call the network with times in x's dtype; its output, which may be bf16, comes back in x's dtype."""
+    """Call the network with times in x's dtype; its output, bf16 perhaps, comes in x's dtype."""
     output = network(time_like(s, x), time_like(t, x), x, condition)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the network must return a tensor, got {type(output).__name__}")
     return check_output(output.to(x.dtype), x, "the network")

@@ -1,30 +1,33 @@
 """One flow map before a time, another after."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast, final
 
+import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import as_time, check_state
-from flowmaps._typing import Condition, Time
+from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
-from flowmaps.maps._sweep import check_breaks, legs, sweep
+from flowmaps.maps._sweep import Piece, check_breaks, legs, pieces_of, sweep
 from flowmaps.maps._times import TimeSet
 
 __all__ = ["Piecewise"]
 
 
+@final
 class Piecewise(FlowMap):
-    """The flow map that follows maps[0] before breaks[0], maps[1] between breaks[0] and breaks[1], and so on.
+    """The flow map that follows maps[0] before breaks[0], then maps[1] until breaks[1], and so on.
 
-    Derivatives in s and t at a break are one-sided, inside the span; with s = t at a break the later map counts.
+    Derivatives in s and t at a break are one-sided, inside the span; with s = t at a break the
+    later map counts.
 
     Args:
         maps: flow maps in the order of time.
         breaks: the times at which they meet, one fewer than maps, strictly increasing.
 
     Raises:
-        TypeError, ValueError: if a map is no FlowMap, or breaks do not fit.
+        TypeError, ValueError: if a map is no FlowMap or not for the times between its breaks, or
+            breaks do not fit.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -35,49 +38,62 @@ class Piecewise(FlowMap):
     """
 
     def __init__(self, maps: Sequence[FlowMap], breaks: Sequence[float] | Tensor):
-        maps = list(maps)
-        if not maps or not all(isinstance(part, FlowMap) for part in maps):
-            raise TypeError("Piecewise needs a list of FlowMaps")
-        self_breaks = check_breaks(breaks, "breaks")
-        if len(self_breaks) != len(maps) - 1:
+        if not isinstance(maps, list | tuple) or not all(isinstance(m, FlowMap) for m in maps):
+            raise TypeError(f"Piecewise needs a list of FlowMaps, got {maps!r}")
+        values = check_breaks(breaks, "breaks")
+        if len(values) != len(maps) - 1:
             raise ValueError(
-                f"{len(maps)} maps meet at {len(maps) - 1} breaks, got {len(self_breaks)} breaks"
+                f"{len(maps)} maps meet at {len(maps) - 1} breaks, got {len(values)} breaks"
             )
-        super().__init__(
-            TimeSet(
-                maps[0].times.lower,
-                maps[-1].times.upper,
-                forward=all(part.times.forward for part in maps),
-                backward=all(part.times.backward for part in maps),
-            )
-        )
+        super().__init__(_common_times(pieces_of(maps, values)))
         self.maps = nn.ModuleList(maps)
-        self.breaks = self_breaks
+        self.breaks = values
 
-    @property
-    def derivatives(self) -> str:
-        """``"by relation"`` if a part's are."""
-        kinds = {part.derivatives for part in self.maps}
-        return "by relation" if "by relation" in kinds else "independent"
+    def _pieces(self) -> list[Piece]:
+        return pieces_of(cast("list[FlowMap]", list(self.maps)), self.breaks)
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
-        return sweep(list(self.maps), self.breaks, s, t, x, condition)
+        return sweep(self._pieces(), self.times, s, t, x, condition)
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the velocity of the map at t, the later one at a break; (batch, *event)."""
-        check_state(x)
-        time = as_time(t, x, "t")
-        if isinstance(time, float):
-            ((i, _, _),) = legs(self.breaks, time, time)
-            return self.maps[i].velocity(time, x, condition)
-        return super().velocity(time, x, condition)
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
+        """Return the velocity of the map at t, the later one at a break."""
+        if not isinstance(t, Tensor):
+            ((i, _, _),) = legs(self.breaks, t, t)
+            return self._pieces()[i].flow_map.velocity(t, x, condition)
+        total = torch.full_like(x, torch.nan)
+        for flow_map, lower, upper in self._pieces():
+            inside = (t >= lower) & (t < upper)
+            own = flow_map.velocity(torch.where(inside, t, t.clamp(lower, upper)), x, condition)
+            total = torch.where(inside.reshape(-1, *([1] * (x.ndim - 1))), own, total)
+        return total
 
     def evaluations(self, s: float, t: float) -> int:
         """Count the calls of the parts."""
-        return sum(self.maps[i].evaluations(a, b) for i, a, b in legs(self.breaks, s, t))
+        pieces = self._pieces()
+        return sum(pieces[i].flow_map.evaluations(a, b) for i, a, b in legs(self.breaks, s, t))
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
         return {"maps": list(self.maps), "breaks": self.breaks}
+
+
+def _common_times(pieces: list[Piece]) -> TimeSet:
+    """Return the times from the first map's start to the last one's end.
+
+    Raises:
+        ValueError: if a map is not for a break at which it meets another.
+    """
+    for number, (flow_map, lower, upper) in enumerate(pieces):
+        for time in (lower, upper):
+            if abs(time) != float("inf") and not flow_map.times.admits(time, time):
+                raise ValueError(
+                    f"map {number} is for {flow_map.times}, but it meets another at {time}"
+                )
+    return TimeSet(
+        pieces[0].flow_map.times.lower,
+        pieces[-1].flow_map.times.upper,
+        forward=all(piece.flow_map.times.forward for piece in pieces),
+        backward=all(piece.flow_map.times.backward for piece in pieces),
+    )

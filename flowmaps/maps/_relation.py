@@ -8,9 +8,10 @@ class _Rule:
 
 
 class independent_derivatives:  # noqa: N801  (reads as a state: ``with independent_derivatives()``)
-    """Context in which every map differentiates its own computation, so that derivatives are evidence.
+    """Context in which every map differentiates its own computation: derivatives are evidence.
 
-    Maps such as SolverFlowMap otherwise give dX/dt = b(t, X) by the relation itself, which proves nothing.
+    Maps such as SolverFlowMap otherwise give dX/dt = b(t, X) by the relation itself, which proves
+    nothing.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -23,12 +24,15 @@ class independent_derivatives:  # noqa: N801  (reads as a state: ``with independ
         -1.0
     """
 
+    def __init__(self) -> None:
+        self.before: list[bool] = []
+
     def __enter__(self) -> None:
-        self.before = _Rule.allowed
+        self.before.append(_Rule.allowed)
         _Rule.allowed = False
 
     def __exit__(self, *exception: object) -> None:
-        _Rule.allowed = self.before
+        _Rule.allowed = self.before.pop()
 
 
 def by_relation_allowed() -> bool:

@@ -1,19 +1,21 @@
 """The second-order parametrisation around a known field."""
 
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Condition, Field, State
 from flowmaps.maps._parametrization import Parametrization, evaluate
+from flowmaps.maps._probing import FieldProbe
 from flowmaps.solvers._bind import BoundField
 
 __all__ = ["SecondOrder"]
 
 
+@final
 class SecondOrder(Parametrization):
-    """X_{s,t}(x) = x + (t - s) b(s, x) + (t - s)^2 / 2 psi_{s,t}(x): the network is the rest beyond Euler's step.
+    """X_{s,t}(x) = x + (t - s) b(s, x) + (t - s)^2 / 2 psi_{s,t}(x): the network is the rest psi.
 
     The tangent condition holds by construction. One evaluation of the field a call.
 
@@ -22,6 +24,7 @@ class SecondOrder(Parametrization):
 
     Raises:
         TypeError: if the field is not callable.
+        ValueError: when called, for a field that does not treat every sample alone.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -34,19 +37,22 @@ class SecondOrder(Parametrization):
     def __init__(self, field: Field):
         super().__init__()
         if not callable(field):
-            raise TypeError(f"field must be a callable b(t, x), got {type(field).__name__}")
+            raise TypeError(f"field must be a callable b(t, x), got {field!r}")
         self.field = field
+        self._probe = FieldProbe()
 
     def forward(
         self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
     ) -> Tensor:
         """Return x + h b(s, x) + h^2 / 2 psi_{s,t}(x) with h = t - s."""
+        self._probe(self.field, s, t, x, condition)
         h = per_sample(t - s, x)
         psi = evaluate(network, s, t, x, condition)
         return x + h * BoundField(self.field, condition)(s, x) + 0.5 * h * h * psi
 
     def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
         """Return b(t, x)."""
+        self._probe(self.field, t, t, x, condition)
         return BoundField(self.field, condition)(t, x)
 
     def config(self) -> dict[str, Any]:

@@ -1,20 +1,20 @@
 """The flow map of a field by numerical integration."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from flowmaps import solvers
-from flowmaps._checks import as_clock, check_state
+from flowmaps._checks import as_clock
 from flowmaps._transforms import any_item, carries_derivative
-from flowmaps._typing import Condition, Field, Time
-from flowmaps.maps._flow_map import FlowMap, time_rows
+from flowmaps._typing import Clock, Condition, Field, State, Time
+from flowmaps.maps._flow_map import FlowMap
+from flowmaps.maps._probing import FieldProbe
 from flowmaps.maps._relation import by_relation_allowed
 from flowmaps.maps._times import TimeSet
 from flowmaps.solvers._bind import BoundField
-from flowmaps.solvers._solve import check_options
+from flowmaps.solvers._options import check_options
 
 __all__ = ["SolverFlowMap"]
 
@@ -22,12 +22,14 @@ _END_STEP = solvers.RK4()
 """Steps of length zero at both ends carry the time derivatives, exact up to the fourth."""
 
 
+@final
 class SolverFlowMap(FlowMap):
     """The flow map of a field, computed by an ODE solver for every sample with its own times.
 
-    Derivatives in x and condition differentiate the solver's steps. Derivatives in s and t come by default from
-    the relation itself (dX/dt = b at the end, -DX b at the start): fast and exact to the solver's tolerance, but
-    no evidence that the map is right; residuals therefore use the independent ones.
+    Derivatives in x and condition differentiate the solver's steps. Derivatives in s and t come by
+    default from the relation itself (dX/dt = b at the end, -DX b at the start): fast and exact to
+    the solver's tolerance, but no evidence that the map is right; residuals therefore use the
+    independent ones.
 
     Args:
         field: ``b(t, x)`` or ``b(t, x, condition)``.
@@ -41,7 +43,8 @@ class SolverFlowMap(FlowMap):
         times: pairs of times that the map is for; all by default.
 
     Raises:
-        TypeError, ValueError: for options that cannot be meant; when called, for a field that is not per-sample.
+        TypeError, ValueError: for options that cannot be meant; when called, for a field that is
+            not per-sample.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -68,9 +71,11 @@ class SolverFlowMap(FlowMap):
         method = solvers.Tsit5() if method is None else method
         controller = solvers.PI() if controller is None else controller
         if not callable(field):
-            raise TypeError(f"field must be a callable b(t, x), got {type(field).__name__}")
+            raise TypeError(f"field must be a callable b(t, x), got {field!r}")
         if derivatives not in ("by relation", "independent"):
-            raise ValueError(f'derivatives must be "by relation" or "independent", got {derivatives!r}')
+            raise ValueError(
+                f'derivatives must be "by relation" or "independent", got {derivatives!r}'
+            )
         check_options(method, rtol, atol, steps, controller, max_steps)
         self.field = field
         self._options = {
@@ -83,7 +88,7 @@ class SolverFlowMap(FlowMap):
             "throw": throw,
         }
         self._derivatives = derivatives
-        self._probed: set[tuple] = set()
+        self._probe = FieldProbe()
 
     @property
     def derivatives(self) -> str:
@@ -91,57 +96,54 @@ class SolverFlowMap(FlowMap):
         return self._derivatives
 
     def solve(self, s: Time, t: Time, x: Tensor, condition: Condition = None) -> solvers.Solution:
-        """Return the whole Solution of X_{s,t}(x): result codes and statistics too; never raises SolveError."""
+        """Return the whole Solution of X_{s,t}(x), with result codes; never raises SolveError."""
         return solvers.solve(self.field, s, t, x, condition, **{**self._options, "throw": False})
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the field at (t, x), (batch, *event)."""
-        check_state(x)
-        return BoundField(self.field, condition)(as_clock(t, x, "t"), x)
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
+        clock = as_clock(t, x, "t")
+        self._probe(self.field, clock, clock, x, condition)
+        return BoundField(self.field, condition)(clock, x)
 
-    def along(
-        self, s: Time, times: Tensor | Sequence[float], x: Tensor, condition: Condition = None
-    ) -> Tensor:
-        """Return the states at many times, (n_times, batch, *event); see FlowMap.along.
+    def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
+        """Go once through the sorted times, later ones and earlier ones than s apart.
 
-        An adaptive solver goes once through the sorted times, later ones and earlier ones than s apart, and
-        stops at each, so every state has the tolerance of a call of its own.
+        An adaptive solver stops at each, so every state has the tolerance of a call of its own.
         """
-        if self._options["steps"] is not None or isinstance(self._options["method"], solvers.TorchDiffEq):
-            return super().along(s, times, x, condition)
-        check_state(x)
-        start, rows = as_clock(s, x, "s"), time_rows(times, x)
-        after = rows >= start
-        path = self._chain(start, torch.where(after, rows, start), x, condition, descending=False)
-        if not any_item(~after):
+        foreign = isinstance(self._options["method"], solvers.TorchDiffEq)
+        if self._options["steps"] is not None or foreign:
+            return super()._path(s, rows, x, condition)
+        after = rows >= s
+        path = self._chain(s, torch.where(after, rows, s), x, condition, descending=False)
+        if not torch.compiler.is_compiling() and not any_item(~after):
             return path
-        before = torch.where(after, start, rows)
+        before = torch.where(after, s, rows)
         wide = after.reshape(*after.shape, *([1] * (x.ndim - 1)))
-        return torch.where(wide, path, self._chain(start, before, x, condition, descending=True))
+        return torch.where(wide, path, self._chain(s, before, x, condition, descending=True))
 
     def _chain(
-        self, start: Tensor, rows: Tensor, x: Tensor, condition: Condition, descending: bool
+        self, start: Clock, rows: Tensor, x: State, condition: Condition, descending: bool
     ) -> Tensor:
         """Visit the rows (n_times, batch), all on one side of start, in each sample's own order."""
         order = rows.detach().argsort(dim=0, descending=descending, stable=True)
         rank = order.argsort(dim=0)
         states, time = [], start
         for stop in rows.gather(0, order):
-            x = self(time, stop, x, condition)
+            x = self._transport(time, stop, x, condition)
             states.append(x)
             time = stop
         samples = torch.arange(len(x), device=x.device).expand_as(rank)
         return torch.stack(states)[rank, samples]
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
-        if not self._by_relation(s, t):
-            return self._solved(s, t, x, condition)
-        field = BoundField(self.field, condition)
         begin, end = as_clock(s, x, "s"), as_clock(t, x, "t")
+        self._probe(self.field, begin, end, x, condition)
+        if not self._by_relation(s, t):
+            return self._solved(begin, end, x, condition)
+        field = BoundField(self.field, condition)
         fixed_begin, fixed_end = begin.detach(), end.detach()
-        x = _END_STEP.step(field, fixed_begin, fixed_begin - begin, x).x
+        x = _END_STEP.step(field, begin, fixed_begin - begin, x).x
         y = self._solved(fixed_begin, fixed_end, x, condition)
         return _END_STEP.step(field, fixed_end, end - fixed_end, y).x
 
@@ -152,17 +154,8 @@ class SolverFlowMap(FlowMap):
             return isinstance(s, Tensor) or isinstance(t, Tensor)
         return carries_derivative((s, t))
 
-    def _solved(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
-    ) -> Tensor:
-        check_field = False
-        if not torch.compiler.is_compiling():
-            kind = (x.shape[1:], x.dtype, condition is None)
-            check_field = kind not in self._probed
-        y = solvers.solve(self.field, s, t, x, condition, check_field=check_field, **self._options).x
-        if check_field:
-            self._probed.add(kind)
-        return y
+    def _solved(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
+        return solvers.solve(self.field, s, t, x, condition, check_field=False, **self._options).x
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

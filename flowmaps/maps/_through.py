@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
-from flowmaps._typing import Condition, Time
+from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
-from flowmaps.maps._sweep import check_breaks, legs, sweep
+from flowmaps.maps._sweep import check_breaks, legs, pieces_of, sweep
 
 __all__ = ["Through"]
 
 
+@final
 class Through(FlowMap):
-    """X_{s,t} as the composition over the grid times between s and t: few-step sampling, or a coarser map.
+    """X_{s,t} as the composition over the grid times between s and t: few-step sampling.
 
     Made by ``flow_map.through(grid)``. Derivatives at a grid time are one-sided, inside the span.
 
@@ -24,7 +25,7 @@ class Through(FlowMap):
         grid: times in increasing order; those outside the span asked for do nothing.
 
     Raises:
-        ValueError: if the grid does not increase.
+        TypeError, ValueError: if flow_map is no FlowMap, or the grid does not increase.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -34,23 +35,26 @@ class Through(FlowMap):
     """
 
     def __init__(self, flow_map: FlowMap, grid: Sequence[float] | Tensor):
+        if not isinstance(flow_map, FlowMap):
+            raise TypeError(f"Through needs a FlowMap, got {type(flow_map).__name__}")
         super().__init__(replace(flow_map.times, max_span=inf))
         self.grid = check_breaks(grid, "grid")
         self.flow_map = flow_map
+        # The ends of the map's own interval, and what lies beyond, are never in between.
+        self._breaks = [g for g in self.grid if self.times.lower < g < self.times.upper]
 
     def _transport(
-        self, s: float | Tensor, t: float | Tensor, x: Tensor, condition: Condition
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
-        pieces = [self.flow_map] * (len(self.grid) + 1)
-        return sweep(pieces, self.grid, s, t, x, condition)
+        pieces = pieces_of([self.flow_map] * (len(self._breaks) + 1), self._breaks)
+        return sweep(pieces, self.times, s, t, x, condition)
 
-    def velocity(self, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
-        """Return the velocity of the composed map, (batch, *event)."""
+    def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.flow_map.velocity(t, x, condition)
 
     def evaluations(self, s: float, t: float) -> int:
         """Count the calls between s and t."""
-        return sum(self.flow_map.evaluations(a, b) for _, a, b in legs(self.grid, s, t))
+        return sum(self.flow_map.evaluations(a, b) for _, a, b in legs(self._breaks, s, t))
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

@@ -2,12 +2,13 @@
 
 from dataclasses import asdict, dataclass
 from math import inf
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from flowmaps._checks import checks_values
-from flowmaps._transforms import any_item
+from flowmaps._checks import checks_values, shorten
+from flowmaps._transforms import any_item, is_vmapped, peek
 from flowmaps.errors import UntrainedTimes
 
 __all__ = ["TimeSet"]
@@ -24,6 +25,7 @@ class TimeSet:
         max_span: longest span |t - s|.
 
     Raises:
+        TypeError: for ends or a span that are no numbers.
         ValueError: if the set is empty.
 
     Example:
@@ -39,6 +41,10 @@ class TimeSet:
     max_span: float = inf
 
     def __post_init__(self) -> None:
+        for name in ("lower", "upper", "max_span"):
+            value = getattr(self, name)
+            if not isinstance(value, Real):
+                raise TypeError(f"{name} of a TimeSet must be a number, got {value!r}")
         if not self.lower < self.upper:
             raise ValueError(f"a TimeSet needs lower < upper, got {self.lower}, {self.upper}")
         if not self.max_span > 0:
@@ -52,9 +58,8 @@ class TimeSet:
         return self == TimeSet()
 
     def admits(self, s: float | Tensor, t: float | Tensor) -> bool | Tensor:
-        """Tell whether (s, t) is allowed, up to single-precision rounding; elementwise for tensors."""
-        slack = self._slack
-        span = t - s
+        """Tell whether (s, t) is allowed, up to float32's rounding; elementwise for tensors."""
+        slack, span = self._slack(s, t), t - s
         inside = (s >= self.lower - slack) & (t >= self.lower - slack)
         inside = inside & (s <= self.upper + slack) & (t <= self.upper + slack)
         inside = inside & (abs(span) <= self.max_span + slack)
@@ -75,16 +80,38 @@ class TimeSet:
         allowed = self.admits(s, t)
         if not isinstance(allowed, Tensor):
             if not allowed:
-                raise UntrainedTimes(f"this flow map is for {self}, but was asked for s = {s}, t = {t}")
+                raise UntrainedTimes(f"this flow map is for {self}, not for s = {s}, t = {t}")
             return None
-        if checks_values() and any_item(~allowed):
-            raise UntrainedTimes(f"this flow map is for {self}, but some samples ask for other times")
+        if checks_values(allowed):
+            self._refuse(~allowed)
         return torch.where(allowed, 1.0, torch.nan)
 
-    @property
-    def _slack(self) -> float:
-        ends = [abs(end) for end in (self.lower, self.upper) if abs(end) != inf]
-        return 1e-6 * max([1.0, *ends])
+    def require(self, s: Tensor, t: Tensor) -> None:
+        """Check clocks (..., batch) on the host; compiled and vmapped ones are let through.
+
+        Raises:
+            UntrainedTimes: if a pair is outside the set, or not a number.
+        """
+        if torch.compiler.is_compiling() or is_vmapped(s) or is_vmapped(t):
+            return
+        allowed = torch.isfinite(t - s) if self.everything else self.admits(s, t)
+        assert isinstance(allowed, Tensor)
+        self._refuse(~allowed)
+
+    def _refuse(self, bad: Tensor) -> None:
+        """Raise UntrainedTimes if any pair of times (..., batch) is bad, naming the samples."""
+        if any_item(bad):
+            columns = peek(bad.detach()).reshape(-1, bad.shape[-1]).any(0)
+            samples = columns.nonzero().flatten().tolist()
+            raise UntrainedTimes(
+                f"this flow map is for {self}, not for the times of samples {shorten(samples)}"
+            )
+
+    def _slack(self, s: float | Tensor, t: float | Tensor) -> float | Tensor:
+        """Return the rounding allowed for, in proportion to the times at stake."""
+        sizes = [abs(size) for size in (self.lower, self.upper, self.max_span)]
+        scale = max([0.0, *(size for size in sizes if size != inf)])
+        return 1e-6 * (scale if scale > 0 else abs(s) + abs(t))
 
     def __str__(self) -> str:
         direction = "both directions"

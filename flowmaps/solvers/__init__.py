@@ -1,6 +1,7 @@
-"""Numerical integration of ordinary differential equations: every sample its own times, steps and outcome.
+"""Numerical integration of ordinary differential equations, every sample on its own.
 
-Knows nothing of flow maps and is usable alone.
+Each has its own start and end time, steps, result code and statistics. Knows nothing of flow maps
+and is usable alone.
 """
 
 from flowmaps.solvers._controllers import PI, Controller, I

@@ -37,12 +37,22 @@ class Controller(ABC):
 
     @abstractmethod
     def raw_factor(self, ratio: PerSample, previous: PerSample, order: int) -> PerSample:
-        """Return the unlimited factor for an error ratio, the previous accepted ratio and the error's order."""
+        """Return the unlimited factor.
+
+        Args:
+            ratio: error over tolerance, (batch,), positive.
+            previous: the ratio of the last accepted step.
+            order: order of the local error.
+
+        Powers are best written as exponentials of logarithms: torch rounds ``**`` differently for
+        one sample and for many, and a sample alone should take the steps that it takes in a batch.
+        """
 
     def factor(self, ratio: PerSample, previous: PerSample, order: int) -> PerSample:
-        """Return the factor of the next step within the limits; ratios are floored to stay finite."""
-        raw = self.safety * self.raw_factor(ratio.clamp_min(1e-10), previous.clamp_min(1e-10), order)
-        return torch.clamp(raw, self.shortest, self.longest)
+        """Return the factor of the next step, within the limits; arguments as in raw_factor."""
+        ratio, previous = ratio.clamp_min(1e-10), previous.clamp_min(1e-10)
+        factor = self.safety * self.raw_factor(ratio, previous, order)
+        return torch.clamp(factor, self.shortest, self.longest)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
@@ -59,13 +69,13 @@ class I(Controller):  # noqa: E742  (the literature's name)
     Example:
         >>> import torch, flowmaps as fm
         >>> one = torch.ones(1, dtype=torch.float64)
-        >>> fm.solvers.I().factor(32 * one, one, 5).item()
+        >>> round(fm.solvers.I().factor(32 * one, one, 5).item(), 6)
         0.45
     """
 
     def raw_factor(self, ratio: PerSample, previous: PerSample, order: int) -> PerSample:
         """Return ratio^(-1/order)."""
-        return ratio ** (-1.0 / order)
+        return torch.exp(-torch.log(ratio) / order)
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,9 @@ class PI(Controller):
         beta: exponent of the previous accepted ratio, times k.
 
     Source:
-        Gustafsson (1991); Hairer, Wanner (1996), Solving ODEs II, section IV.2, with alpha = 0.7, beta = 0.4.
+        Gustafsson (1991), Control theoretic techniques for stepsize selection in explicit
+            Runge-Kutta methods, ACM Trans. Math. Softw. 17, 533-554; Hairer, Wanner (1996), Solving
+            ODEs II, section IV.2, with alpha = 0.7, beta = 0.4.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -91,4 +103,5 @@ class PI(Controller):
 
     def raw_factor(self, ratio: PerSample, previous: PerSample, order: int) -> PerSample:
         """Return ratio^(-alpha/order) * previous^(beta/order)."""
-        return ratio ** (-self.alpha / order) * previous ** (self.beta / order)
+        exponent = self.beta * torch.log(previous) - self.alpha * torch.log(ratio)
+        return torch.exp(exponent / order)

@@ -1,28 +1,35 @@
 """Dense output: one polynomial a step, evaluated anywhere between start and end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock, checks_values
+from flowmaps._checks import as_clock, as_time
 from flowmaps._transforms import any_item, is_transformed
-from flowmaps._typing import Time
+from flowmaps._typing import Clock, Time
 
-__all__ = ["DenseOutput"]
+__all__ = ["DenseOutput", "Times", "refuse_outside", "time_rows"]
+
+Times = Time | Sequence[Time] | np.ndarray
+"""Times as users give them: one, a list, a tensor or an array."""
 
 
 @dataclass(frozen=True)
 class DenseOutput:
-    """The interpolant of a solve: in step k, x = states[k] + sum_j theta^(j+1) coefficients[k, j].
+    """The interpolant of a solve: in step k, x = states[k] + (t - t_k) sum_j theta^j slopes[k, j].
+
+    Differentiable in the times of evaluation too: the time derivative of the interpolant is a jvp.
 
     Args:
         s, t: start and end clocks, (batch,).
-        fractions: nodes as fractions of each sample's span, (n_steps + 1, batch), from 0 to 1.
+        fractions: nodes as fractions of each sample's span, (n_steps + 1, batch), from 0 to 1, or
+            to where a sample stopped; beyond that it reads NaN.
         states: states at the starts of the steps, (n_steps, batch, *event).
-        coefficients: (n_steps, degree, batch, *event).
+        slopes: (n_steps, degree, batch, *event).
         rebuild: turns a raveled state into the user's own structure.
     """
 
@@ -30,67 +37,98 @@ class DenseOutput:
     t: Tensor
     fractions: Tensor
     states: Tensor
-    coefficients: Tensor
+    slopes: Tensor
     rebuild: Callable[[Tensor], Any]
 
-    def __call__(self, t_eval: Time | list[float]) -> Any:
-        """Evaluate at a number or 0-d tensor (batch, *event), or at times (n_times,) or (n_times, batch).
+    def __call__(self, t_eval: Times) -> Any:
+        """Evaluate at a time or at many.
+
+        Args:
+            t_eval: a number or 0-d tensor gives (batch, *event); a list, (n_times,) or
+                (n_times, batch) gives (n_times, batch, *event).
 
         Raises:
+            TypeError: for anything else.
             ValueError: for times outside a sample's span or tensors of another shape.
         """
-        times = self._times(t_eval)
-        values = self.at_fractions(self._fractions_of(times))
-        if not isinstance(t_eval, list | tuple) and torch.as_tensor(t_eval).ndim == 0:
-            values = values[0]
-        return self.rebuild(values)
+        values = self.at(time_rows(t_eval, self.s, "t_eval"), "t_eval")
+        alone = not isinstance(t_eval, list | tuple) and np.ndim(cast(Any, t_eval)) == 0
+        return self.rebuild(values[0] if alone else values)
 
-    def _times(self, t_eval: Time | list[float]) -> Tensor:
-        return time_rows(t_eval, self.s, "t_eval")
-
-    def _fractions_of(self, times: Tensor) -> Tensor:
-        span = self.t - self.s
-        fractions = (times - self.s) / torch.where(span == 0, 1.0, span)
-        refuse_outside(fractions, "t_eval")
-        return fractions.clamp(0.0, 1.0)
-
-    def at_fractions(self, fractions: Tensor) -> Tensor:
-        """Evaluate at fractions (n_times, batch) of each sample's span; result (n_times, batch, *event)."""
-        nodes = self.fractions
-        steps = len(self.states)
-        index = torch.searchsorted(
-            nodes.mT.contiguous(), fractions.detach().mT.contiguous(), right=True
-        ).mT
-        index = (index - 1).clamp(0, steps - 1)
+    def at(self, rows: Tensor, name: str) -> Tensor:
+        """Evaluate at clocks (n_times, batch), (n_times, batch, *event); errors as above."""
+        refuse_outside(rows, self.s, self.t, name)
+        nodes, span, since = self.fractions, self.t - self.s, rows - self.s
+        fractions = since / torch.where(span == 0, 1.0, span)
+        located = fractions.detach().clamp(0.0, 1.0)
+        index = torch.searchsorted(nodes.mT.contiguous(), located.mT.contiguous(), right=True).mT
+        index = (index - 1).clamp(0, len(self.states) - 1)
         left, right = nodes.gather(0, index), nodes.gather(0, index + 1)
-        width = right - left
-        theta = (fractions - left) / torch.where(width == 0, 1.0, width)
-        event = self.states.shape[2:]
-        theta = theta.to(self.states.dtype).reshape(*theta.shape, *([1] * len(event)))
+        theta = (fractions - left) / torch.where(left == right, 1.0, right - left)
+        # Beyond the time where a sample stopped there is nothing to read.
+        offset = torch.where(located > nodes[-1], torch.nan, since - left * span)
+        theta, offset = (per_step(a, self.states) for a in (theta, offset))
         samples = torch.arange(nodes.shape[1], device=nodes.device).expand_as(index)
-        value = torch.zeros_like(self.states[index, samples])
-        for j in reversed(range(self.coefficients.shape[1])):
-            value = (value + self.coefficients[:, j][index, samples]) * theta
-        return self.states[index, samples] + value
+        slope = torch.zeros_like(self.states[index, samples])
+        for j in reversed(range(self.slopes.shape[1])):
+            slope = slope * theta + self.slopes[:, j][index, samples]
+        return self.states[index, samples] + offset * slope
 
 
-def time_rows(times: Time | list[float], clock: Tensor, name: str) -> Tensor:
-    """Return times as (n_times, batch), float64, from a number, a list, (n_times,) or (n_times, batch)."""
+def per_step(value: Tensor, states: Tensor) -> Tensor:
+    """Return value (n, batch) in the dtype of states, ready to multiply (n, batch, *event)."""
+    return value.to(states.dtype).reshape(*value.shape, *([1] * (states.ndim - 2)))
+
+
+def time_rows(times: Times, clock: Clock, name: str) -> Tensor:
+    """Return times as (n_times, batch), float64.
+
+    Args:
+        times: a number, a list of numbers or 0-d tensors, or of shape (n_times,) or
+            (n_times, batch).
+        clock: of the samples, (batch,).
+        name: what to call them in errors.
+
+    Raises:
+        TypeError: for anything but real numbers and tensors.
+        ValueError: for another shape.
+    """
     if isinstance(times, list | tuple):
-        times = torch.tensor(times, dtype=torch.float64, device=clock.device)
-    if not isinstance(times, Tensor) or times.ndim == 0:
-        return as_clock(times, clock, name)[None]
+        entries = [as_time(time, clock[:1], f"{name}[{i}]") for i, time in enumerate(times)]
+        clocks = [torch.as_tensor(time, device=clock.device).reshape(-1) for time in entries]
+        times = torch.cat([c.to(torch.float64) for c in clocks]) if clocks else clock.new_empty(0)
+    if isinstance(times, np.ndarray):
+        times = torch.as_tensor(times)
+    if not isinstance(times, Tensor):
+        times = as_clock(cast(Time, times), clock, name)[None]
+    if times.is_complex() or times.dtype == torch.bool:
+        raise TypeError(f"{name} must be real, got dtype {times.dtype}")
     if times.ndim > 2 or (times.ndim == 2 and times.shape[1] != clock.shape[0]):
         raise ValueError(
-            f"{name} must have shape (n_times,) or (n_times, {clock.shape[0]}), got {tuple(times.shape)}"
+            f"{name} must have shape (n_times,) or (n_times, {clock.shape[0]}), "
+            f"got {tuple(times.shape)}"
         )
     times = times.to(clock)
-    return times if times.ndim == 2 else times[:, None].expand(-1, clock.shape[0])
+    return times if times.ndim == 2 else times.reshape(-1, 1).expand(-1, clock.shape[0])
 
 
-def refuse_outside(fractions: Tensor, name: str) -> None:
-    """Raise ValueError if any fraction of a span lies outside [0, 1] by more than rounding."""
-    if is_transformed(fractions) and not checks_values():
+def refuse_outside(rows: Tensor, s: Clock, t: Clock, name: str) -> None:
+    """Refuse times (n_times, batch) outside a sample's span by more than rounding, or not a number.
+
+    Transformed and compiled calls are not checked.
+
+    Raises:
+        ValueError: names the first such time.
+    """
+    if torch.compiler.is_compiling():
         return
-    if any_item((fractions < -1e-12) | (fractions > 1 + 1e-12)):
-        raise ValueError(f"{name} must lie between each sample's start and end time")
+    slack = 1e-12 * (t - s).abs() + 1e-15 * torch.maximum(s.abs(), t.abs())
+    early, late = torch.minimum(s, t) - slack, torch.maximum(s, t) + slack
+    outside = ~((rows >= early) & (rows <= late))
+    if not any(map(is_transformed, (rows, s, t))) and any_item(outside):
+        k, i = outside.nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} must lie between each sample's start and end time, got "
+            f"{rows[k, i].item():.6g} for sample {i} from s = {s[i].item():.6g} "
+            f"to t = {t[i].item():.6g}"
+        )

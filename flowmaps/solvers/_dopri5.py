@@ -10,12 +10,14 @@ class Dopri5(ExplicitRungeKutta):
     """The Dormand-Prince pair 5(4) with a dense output of order 4, six evaluations a step.
 
     Source:
-        Dormand, Prince (1980), A family of embedded Runge-Kutta formulae, J. Comp. Appl. Math. 6, 19-26.
-        Dense output: Shampine (1986), Some practical Runge-Kutta formulas, Math. Comp. 46, 135-150.
+        Dormand, Prince (1980), A family of embedded Runge-Kutta formulae, J. Comp. Appl. Math. 6,
+            19-26. Dense output: Shampine (1986), Some practical Runge-Kutta formulas, Math. Comp.
+            46, 135-150.
 
     Example:
         >>> import torch, flowmaps as fm
-        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=fm.solvers.Dopri5())
+        >>> method = fm.solvers.Dopri5()
+        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=method)
         >>> round(solution.x.item(), 4)
         2.7183
     """
@@ -39,11 +41,9 @@ class Dopri5(ExplicitRungeKutta):
         b_dense=[
             "1 -8048581381/2820520608 8663915743/2820520608 -12715105075/11282082432",
             "0 0 0 0",
-            "0 131558114200/32700410799 -68118460800/10900136933 "
-            "87487479700/32700410799",
+            "0 131558114200/32700410799 -68118460800/10900136933 87487479700/32700410799",
             "0 -1754552775/470086768 14199869525/1410260304 -10690763975/1880347072",
-            "0 127303824393/49829197408 -318862633887/49829197408 "
-            "701980252875/199316789632",
+            "0 127303824393/49829197408 -318862633887/49829197408 701980252875/199316789632",
             "0 -282668133/205662961 2019193451/616988883 -1453857185/822651844",
             "0 40617522/29380423 -110615467/29380423 69997945/29380423",
         ],

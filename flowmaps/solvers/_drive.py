@@ -1,93 +1,113 @@
 """The three ways through an interval: equal steps, a searched grid, a foreign solver."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowmaps._transforms import carries_derivative
+from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Codes, State
-from flowmaps.errors import SolveError, UnsupportedTransform
-from flowmaps.solvers._adaptive import Problem, search
+from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField
-from flowmaps.solvers._follow import Followed, follow, uniform
+from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._follow import follow, replay_evaluations, uniform
 from flowmaps.solvers._method import Stepper
-from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Result, Statistics
+from flowmaps.solvers._problem import Problem
+from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Statistics
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
-__all__ = ["Driven", "by_backend", "by_fixed_steps", "by_search"]
+__all__ = ["Driven", "Start", "by_backend", "by_fixed_steps", "by_search"]
+
+
+class Start(NamedTuple):
+    """Where a solve starts: the bound field, both clocks, the states and the field there."""
+
+    field: BoundField
+    s: Clock
+    t: Clock
+    x: State
+    first: State
+
+
+class Recorded(NamedTuple):
+    """What dense output is made of: nodes (n_steps + 1, batch), see ``Followed`` for the rest."""
+
+    fractions: Tensor
+    states: Tensor
+    slopes: Tensor
 
 
 @dataclass(frozen=True)
 class Driven:
-    """End states and times, codes and counts, and the recorded steps with their nodes (n_steps + 1, batch)."""
+    """End states and times, codes and counts, and the steps if they were recorded."""
 
     x: State
     time: Clock
     code: Codes
     statistics: Statistics
-    followed: Followed | None = None
-    fractions: Tensor | None = None
+    recorded: Recorded | None = None
 
 
-def by_fixed_steps(
-    method: Stepper,
-    field: BoundField,
-    s: Clock,
-    t: Clock,
-    x: State,
-    first: State,
-    steps: int,
-    record: bool,
-) -> Driven:
-    """Take equal steps over each sample's own span; no host read; ``first`` is the field at (s, x)."""
-    fractions = uniform(steps, s)
-    followed = follow(method, field, fractions, s, t, x, first, record)
-    known = method.reuses_last or record
-    cost = 1 + steps * method.evaluations(known_first=True) + (steps - 1) * (not known)
-    cost += steps * (record and not method.reuses_last)
-    return Driven(
-        followed.x, t, _finite_code(followed.x), _counts(s, steps, cost), followed, fractions
-    )
+def by_fixed_steps(method: Stepper, start: Start, steps: int, record: bool) -> Driven:
+    """Take equal steps over each sample's own span; no host read."""
+    fractions = uniform(steps, start.s)
+    x, recorded = _follow(method, start, fractions, record)
+    counts = _counts(start.s, steps, 1 + replay_evaluations(method, steps, record))
+    return Driven(x, start.t.detach(), _finite_code(x), counts, recorded)
 
 
 def by_search(
-    problem: Problem, s: Clock, t: Clock, x: State, first: State, record: bool
+    method: Stepper,
+    controller: Controller,
+    start: Start,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    record: bool,
 ) -> Driven:
-    """Search the grid without derivatives; follow it again if derivatives or interpolants are wanted.
-
-    Raises:
-        UnsupportedTransform: while being compiled: the number of steps depends on the data.
-    """
-    if torch.compiler.is_compiling():
-        raise UnsupportedTransform(
-            "adaptive steps depend on the data and do not compile; give steps=... for a compiled solve"
-        )
-    repeat = record or carries_derivative((s, t, x, first))
-    found = search(problem, x, first, record=repeat)
-    if not repeat:
+    """Search the grid without derivatives; follow it again for these and for interpolants."""
+    info = torch.finfo(start.x.dtype)
+    rtol, atol = max(rtol, 10 * info.eps), max(atol, info.tiny)
+    clocks = start.s.detach(), start.t.detach()
+    problem = Problem(start.field, method, controller, *clocks, rtol, atol, max_steps)
+    # The condition is named beside the field's first value because a field may ignore it at first.
+    sources = (start.s, start.t, start.x, start.first, start.field.extra)
+    carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
+    repeat = record or carries(sources)
+    found = search(problem, start.x, start.first, record=repeat)
+    if found.fractions is None:
         return Driven(found.x, found.time, found.code, found.statistics)
-    assert found.fractions is not None
-    followed = follow(problem.method, problem.field, found.fractions, s, t, x, first, record)
-    return Driven(followed.x, found.time, found.code, found.statistics, followed, found.fractions)
+    x, recorded = _follow(method, start, found.fractions, record)
+    again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record)
+    counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
+    return Driven(x, found.time, found.code, counts, recorded)
 
 
 def by_backend(
-    method: TorchDiffEq, field: BoundField, s: Clock, t: Clock, x: State, rtol: float, atol: float
+    method: TorchDiffEq, start: Start, rtol: float, atol: float, max_steps: int
 ) -> Driven:
     """Let torchdiffeq integrate; its own failures become one code for the whole batch."""
-    try:
-        y, calls = method.integrate(field, s, t, x, rtol, atol)
-    except AssertionError as error:
-        if "underflow" not in str(error) and "non-finite" not in str(error):
-            raise SolveError(f"torchdiffeq failed: {error}") from error
-        code = torch.full_like(s, int(Result.BACKEND_FAILED)).long()
-        return Driven(x, s, code, _counts(s, 0, 0))
-    return Driven(y, t, _finite_code(y), _counts(s, 0, calls))
+    y, calls, failure = method.integrate(*start, rtol, atol, max_steps)
+    if failure is not None:
+        code = torch.full_like(start.s, int(failure), dtype=torch.long)
+        return Driven(start.x, start.s.detach(), code, _counts(start.s, 0, 1 + calls))
+    return Driven(y, start.t.detach(), _finite_code(y), _counts(start.s, 0, 1 + calls))
+
+
+def _follow(
+    method: Stepper, start: Start, fractions: Tensor, record: bool
+) -> tuple[State, Recorded | None]:
+    field, s, t, x, first = start
+    followed = follow(method, field, fractions, s, t, x, first, record)
+    if followed.states is None or followed.slopes is None:
+        return followed.x, None
+    return followed.x, Recorded(fractions, followed.states, followed.slopes)
 
 
 def _finite_code(x: State) -> Codes:
-    finite = torch.isfinite(x.detach()).reshape(len(x), -1).all(1)
+    x = x.detach()
+    finite = torch.isfinite(x).flatten(1).all(1) if x.ndim > 1 else torch.isfinite(x)
     return torch.where(finite, SUCCESS, NOT_FINITE)
 
 

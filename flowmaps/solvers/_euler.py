@@ -14,8 +14,9 @@ class Euler(ExplicitRungeKutta):
 
     Example:
         >>> import torch, flowmaps as fm
-        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=fm.solvers.Euler(), steps=2)
-        >>> solution.x.item()
+        >>> method = fm.solvers.Euler()
+        >>> one = torch.ones(1, 1)
+        >>> fm.solvers.solve(lambda t, x: x, 0.0, 1.0, one, method=method, steps=2).x.item()
         2.25
     """
 

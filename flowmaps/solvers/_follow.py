@@ -1,10 +1,12 @@
 """The driver of fixed grids: pure steps along given fractions of every sample's span.
 
-Fixed-step solves follow a uniform grid. Adaptive solves search their grid without derivatives and then follow
-it, so that derivatives see a pure composition of accepted steps whose fractions are frozen.
+Fixed-step solves follow a uniform grid. Adaptive solves search their grid without derivatives
+and then follow it, so that derivatives see a pure composition of accepted steps whose fractions are
+frozen.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,17 +14,24 @@ from torch import Tensor
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Field, State
 from flowmaps.solvers._method import Step, Stepper
+from flowmaps.solvers._runge_kutta import combine
 
-__all__ = ["Followed", "follow", "uniform"]
+__all__ = ["Followed", "follow", "replay_evaluations", "uniform"]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The end state, and when recorded the starts (n_steps, batch, *event) and coefficients of the interpolants."""
+    """The end state, and when recorded what the interpolant of every step is made of.
+
+    Args:
+        x: (batch, *event).
+        states: starts of the steps, (n_steps, batch, *event).
+        slopes: see ``interpolant``, (n_steps, degree, batch, *event).
+    """
 
     x: Tensor
     states: Tensor | None = None
-    coefficients: Tensor | None = None
+    slopes: Tensor | None = None
 
 
 def uniform(steps: int, clock: Clock) -> Tensor:
@@ -48,7 +57,7 @@ def follow(
     Differentiable in s, t, x and everything in the field, with the fractions held fixed.
     """
     starts: list[Tensor] = []
-    coefficients: list[Tensor] = []
+    slopes: list[Tensor] = []
     for k in range(len(fractions) - 1):
         left = s * (1 - fractions[k]) + t * fractions[k]
         h = (fractions[k + 1] - fractions[k]) * (t - s)
@@ -57,30 +66,31 @@ def follow(
         if record:
             last = field(left + h, step.x) if last is None else last
             starts.append(x)
-            coefficients.append(interpolant(method, h, x, step, last))
+            slopes.append(interpolant(method, h, x, step, last))
         x, first = step.x, last
     if not record:
         return Followed(x)
-    return Followed(x, torch.stack(starts), torch.stack(coefficients))
+    return Followed(x, torch.stack(starts), torch.stack(slopes))
 
 
 def interpolant(method: Stepper, h: Clock, x: State, step: Step, last: State) -> Tensor:
-    """Return the coefficients (degree, batch, *event) of the polynomial inside one step.
+    """Return the slopes (degree, batch, *event) of x + theta h sum_j theta^j slopes[j] in a step.
 
-    The method's own dense weights where it has them, else the cubic Hermite interpolant of both ends.
+    The method's own dense weights where it has them, else cubic Hermite interpolation of both ends.
+    Slopes, not rises: they have a meaning for a step of length zero too.
     """
-    width = per_sample(h, x)
     dense = method.dense_weights
     if dense is not None:
-        powers = zip(*dense, strict=True)
-        return torch.stack(
-            [width * sum(w * k for w, k in zip(row, step.stages, strict=True) if w) for row in powers]
-        )
-    rise, first = step.x - x, step.stages[0]
-    return torch.stack(
-        [
-            width * first,
-            3 * rise - width * (2 * first + last),
-            width * (first + last) - 2 * rise,
-        ]
-    )
+        return torch.stack([combine(row, step.stages) for row in zip(*dense, strict=True)])
+    width, first = per_sample(h, x), step.stages[0]
+    mean = torch.where(width == 0, first, (step.x - x) / torch.where(width == 0, 1.0, width))
+    return torch.stack([first, 3 * mean - 2 * first - last, first + last - 2 * mean])
+
+
+def replay_evaluations(method: Stepper, steps: Any, record: bool) -> Any:
+    """Count the field evaluations of ``follow``, the first value known; steps: number or tensor."""
+    if method.reuses_last:
+        return steps * method.evaluations(known_first=True)
+    if record:
+        return steps * (method.evaluations(known_first=True) + 1)
+    return steps * method.evaluations(known_first=False) - 1

@@ -27,8 +27,8 @@ class Step:
     last: Tensor | None
 
 
-class Method(ABC):
-    """A way to solve an ordinary differential equation: a Stepper of ours or a whole foreign solver."""
+class Method:
+    """A way to solve a differential equation: a Stepper of ours or a whole foreign solver."""
 
     def config(self) -> dict[str, object]:
         """Return the constructor's keyword arguments."""
@@ -39,20 +39,19 @@ class Method(ABC):
         return f"{type(self).__name__}({arguments})"
 
 
-class Stepper(Method):
-    """A one-step method: a pure step without in-place writes, host reads or data-dependent branches.
-
-    ``order`` is the order of accuracy, ``error_order`` the order of the embedded solution (None: no error
-    estimate, fixed steps only), ``dense_order`` the order of the interpolant inside a step (cubic Hermite unless ``dense_weights``,
-    polynomials b_i(theta) without constant term, one row a stage, say otherwise);
-    ``reuses_last`` whether a step ends with the field value that the next one starts with.
-    """
+class Stepper(Method, ABC):
+    """A one-step method: a pure step, no in-place writes, host reads or branches on data."""
 
     order: int
+    """Order of accuracy."""
     error_order: int | None = None
+    """Order of the embedded solution; None: no error estimate, fixed steps only."""
     dense_order: int = 3
+    """Order of the interpolant inside a step, as high as a method of order ``order`` lets it be."""
     dense_weights: tuple[tuple[float, ...], ...] | None = None
+    """Polynomials b_i(theta) without constant term, one row a stage; None: cubic Hermite."""
     reuses_last: bool = False
+    """Whether a step ends with the field value that the next one starts with."""
 
     @abstractmethod
     def step(self, field: Field, t: Clock, h: Clock, x: State, first: State | None = None) -> Step:

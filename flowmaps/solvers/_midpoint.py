@@ -15,7 +15,8 @@ class Midpoint(ExplicitRungeKutta):
     Example:
         >>> import torch, flowmaps as fm
         >>> method = fm.solvers.Midpoint()
-        >>> fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=method, steps=1).x.item()
+        >>> one = torch.ones(1, 1)
+        >>> fm.solvers.solve(lambda t, x: x, 0.0, 1.0, one, method=method, steps=1).x.item()
         2.5
     """
 

@@ -14,8 +14,10 @@ class RK4(ExplicitRungeKutta):
 
     Example:
         >>> import torch, flowmaps as fm
-        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=fm.solvers.RK4(), steps=8)
-        >>> round(solution.x.item(), 4)
+        >>> method = fm.solvers.RK4()
+        >>> one = torch.ones(1, 1)
+        >>> end = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, one, method=method, steps=8).x
+        >>> round(end.item(), 4)
         2.7183
     """
 

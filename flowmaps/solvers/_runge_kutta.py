@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from flowmaps._checks import per_sample
@@ -30,10 +31,10 @@ class ExplicitRungeKutta(Stepper):
         stages = [field(t, x) if first is None else first]
         y = x
         for c, row in zip(table.c[1:], table.a[1:], strict=True):
-            y = x + width * combine(row, stages)
-            stages.append(field(t + c * h, y))
+            y = torch.addcmul(x, width, combine(row, stages))
+            stages.append(field(torch.add(t, h, alpha=c), y))
         if not self.reuses_last:
-            y = x + width * combine(table.b, stages)
+            y = torch.addcmul(x, width, combine(table.b, stages))
         error = None if table.b_error is None else width * combine(table.b_error, stages)
         return Step(y, error, tuple(stages), stages[-1] if self.reuses_last else None)
 
@@ -44,8 +45,11 @@ class ExplicitRungeKutta(Stepper):
 
 def combine(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
     """Return the sum of weights times stages; zero weights cost nothing."""
-    total = None
-    for weight, stage in zip(weights, stages, strict=True):
-        if weight != 0.0:
-            total = weight * stage if total is None else total + weight * stage
-    return stages[0] * 0.0 if total is None else total
+    terms = [pair for pair in zip(weights, stages, strict=True) if pair[0] != 0.0]
+    if not terms:
+        return torch.zeros_like(stages[0])
+    weight, stage = terms[0]
+    total = weight * stage
+    for weight, stage in terms[1:]:
+        total = torch.add(total, stage, alpha=weight)
+    return total

@@ -1,16 +1,17 @@
 """What a solve gives back: states, one result code a sample, statistics, dense output."""
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from flowmaps._checks import shorten
 from flowmaps._transforms import any_item, peek
-from flowmaps._typing import Time
 from flowmaps.errors import SolveError
-from flowmaps.solvers._dense import DenseOutput
+from flowmaps.solvers._dense import DenseOutput, Times
 
 __all__ = ["NOT_FINITE", "RUNNING", "SUCCESS", "Result", "Solution", "Statistics", "raise_failures"]
 
@@ -26,9 +27,9 @@ class Result(IntEnum):
     MAX_STEPS = 2
     """The bound on the number of steps was reached before the end time."""
     STEP_TOO_SMALL = 3
-    """The error stayed above the tolerance down to steps of rounding size (a singularity, or a stiff field)."""
+    """The error was above the tolerance down to steps of rounding size: a singularity or a jump."""
     BACKEND_FAILED = 4
-    """The foreign solver gave up; it steps the whole batch together, so every sample carries this code."""
+    """The foreign solver gave up; it steps the batch as one, so every sample carries this code."""
 
 
 SUCCESS, NOT_FINITE = int(Result.SUCCESS), int(Result.NOT_FINITE)
@@ -57,11 +58,12 @@ class Solution:
     """The outcome of ``solve``.
 
     Args:
-        x: state at the end time, (batch, *event) or a pytree of such; with ``save_at`` the states at those
-            times, (n_times, batch, *event). Samples without success hold NaN.
+        x: state at the end time, (batch, *event) or a pytree of such; with ``save_at`` the states
+            at those times, (n_times, batch, *event). Samples without success hold NaN, as do their
+            derivatives: leave them out of a solve whose parameters are trained.
         result: one Result code a sample, (batch,).
         statistics: counts a sample.
-        final_time: the time that each sample reached, (batch,), float64: the end time after success.
+        final_time: the time that each sample reached, (batch,), float64: the end after success.
         final_state: the state there, also of samples without success.
         dense: the interpolant when asked for, else None.
 
@@ -84,11 +86,11 @@ class Solution:
         """Which samples reached their end time, (batch,) bool."""
         return self.result == SUCCESS
 
-    def __call__(self, t_eval: Time | list[float]) -> Any:
-        """Evaluate the dense output at a number (batch, *event) or at times (n_times,) or (n_times, batch).
+    def __call__(self, t_eval: Times) -> Any:
+        """Evaluate the dense output; see DenseOutput.
 
         Raises:
-            ValueError: if the solve was not asked for dense output.
+            TypeError, ValueError: for times that cannot be, or a solve without dense output.
         """
         if self.dense is None:
             raise ValueError("this solution has no dense output; call solve(..., dense=True)")
@@ -96,32 +98,30 @@ class Solution:
 
 
 def raise_failures(solution: Solution, s: Tensor, t: Tensor) -> None:
-    """Raise SolveError if any sample failed; s and t are the clocks (batch,) of the solve."""
-    failed = peek(~solution.success).flatten()
-    if not any_item(failed):
+    """Raise SolveError if any sample failed; s and t are the clocks (batch,) of the solve.
+
+    Under vmap the samples are counted through all axes.
+    """
+    if not any_item(~solution.success):
         return
-    samples = failed.nonzero().flatten().tolist()
-    codes = peek(solution.result).flatten()
-    kinds = {
-        Result(code).name: int((codes[failed] == code).sum()) for code in set(codes[failed].tolist())
-    }
-    first = samples[0]
-    times = [float(peek(a.detach()).broadcast_to(failed.shape)[first]) for a in _as_flat(s, t, solution)]
+    facts = (solution.result, s, t, solution.final_time, solution.statistics.steps)
+    # Stacked first, for only together are they batched alike under vmap.
+    table = peek(torch.stack([a.detach().to(torch.float64) for a in facts], dim=-1))
+    codes, *columns = table.reshape(-1, len(facts)).unbind(1)
+    samples = (codes != SUCCESS).nonzero().flatten().tolist()
+    counts = Counter(Result(int(codes[i])).name for i in samples)
+    start, end, stop, steps = (column[samples[0]].item() for column in columns)
     raise SolveError(
-        f"{len(samples)} of {len(failed)} samples failed ({', '.join(f'{n} {k}' for k, n in kinds.items())}): "
-        f"samples {shorten(samples)}; sample {first} from s = {times[0]:.6g} to t = {times[1]:.6g} stopped at "
-        f"time {times[2]:.6g} after {int(peek(solution.statistics.steps).flatten()[first])} steps. "
-        f"{_CURES[Result(int(codes[first]))]} Or pass throw=False and read solution.result."
+        f"{len(samples)} of {len(codes)} samples failed "
+        f"({', '.join(f'{count} {name}' for name, count in counts.items())}): "
+        f"samples {shorten(samples)}; sample {samples[0]} from s = {start:.6g} to t = {end:.6g} "
+        f"stopped at time {stop:.6g} after {steps:.0f} steps. "
+        f"{_CURES[Result(int(codes[samples[0]]))]} Or pass throw=False and read solution.result."
     )
 
 
-def _as_flat(s: Tensor, t: Tensor, solution: Solution) -> list[Tensor]:
-    count = peek(solution.result).numel()
-    return [peek(a.detach()).flatten()[:count] for a in (s, t, solution.final_time)]
-
-
 _CURES = {
-    Result.NOT_FINITE: "The field or the state is not finite there: check the sample and the field's domain.",
+    Result.NOT_FINITE: "The time, state or field is not finite there: check the sample's data.",
     Result.MAX_STEPS: "Raise max_steps, loosen rtol and atol, or look for stiffness.",
     Result.STEP_TOO_SMALL: "Look for a singularity or a jump of the field at that time.",
     Result.BACKEND_FAILED: "Use a method of flowmaps.solvers to see which sample is at fault.",

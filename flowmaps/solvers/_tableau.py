@@ -1,4 +1,4 @@
-"""Butcher tableaux of explicit Runge-Kutta methods, with the facts that follow from the coefficients."""
+"""Butcher tableaux of explicit Runge-Kutta methods, with what follows from the coefficients."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +17,8 @@ class ButcherTableau:
         a: rows of the strictly lower triangle: row i has i entries.
         b: weights of the solution.
         b_error: weights of the error estimate (b minus the embedded weights), or None.
-        b_dense: polynomials b_i(theta) without constant term, entry [i][k] multiplying theta^(k+1), or None.
+        b_dense: polynomials b_i(theta) without constant term, entry [i][k] multiplying theta^(k+1),
+            or None.
 
     All entries are Fractions; decimal coefficients are the Fractions of their printed digits.
 
@@ -41,8 +42,8 @@ class ButcherTableau:
         stages = len(self.c)
         if [len(row) for row in self.a] != list(range(stages)):
             raise ValueError(
-                f"an explicit tableau of {stages} stages needs rows of 0, 1, ..., {stages - 1} entries, "
-                f"got {[len(row) for row in self.a]}"
+                f"an explicit tableau of {stages} stages needs rows of 0, 1, ..., {stages - 1} "
+                f"entries, got {[len(row) for row in self.a]}"
             )
         for name, weights in (("b", self.b), ("b_error", self.b_error), ("b_dense", self.b_dense)):
             if weights is not None and len(weights) != stages:
@@ -57,7 +58,7 @@ class ButcherTableau:
         b_error: str | None = None,
         b_dense: list[str] | None = None,
     ) -> "ButcherTableau":
-        """Read a tableau from text: numbers as fractions or decimals, separated by blanks, one string a row."""
+        """Read a tableau from text: fractions or decimals between blanks, one string a row."""
         return cls(
             _numbers(c),
             tuple(_numbers(row) for row in a),

@@ -1,16 +1,19 @@
 """torchdiffeq as an alternative backend."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from flowmaps._checks import per_sample
-from flowmaps._transforms import carries_tangent, is_transformed
-from flowmaps._typing import Clock, Field, State
+from flowmaps._transforms import carries_derivative, carries_tangent, is_transformed
+from flowmaps._typing import Clock, State
 from flowmaps.errors import UnsupportedTransform
+from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._method import Method
+from flowmaps.solvers._solution import Result
 
 __all__ = ["TorchDiffEq"]
 
@@ -18,69 +21,159 @@ __all__ = ["TorchDiffEq"]
 class TorchDiffEq(Method):
     """Solve with torchdiffeq; every sample keeps its own times, but all samples share the steps.
 
-    The time of each sample is mapped to [0, 1], where torchdiffeq integrates (t - s) b. Reverse mode works;
-    forward mode, vmap and compile raise UnsupportedTransform.
+    The time of each sample is mapped to [0, 1], where torchdiffeq integrates (t - s) b. Reverse
+    mode works; forward mode and torch.func raise UnsupportedTransform. One sample that fails fails
+    the batch; statistics count evaluations, not steps; there is no dense output.
 
     Args:
-        name: one of torchdiffeq's methods, such as ``"dopri5"``, ``"dopri8"``, ``"bosh3"``, ``"rk4"``.
-        adjoint: use ``odeint_adjoint``; the field must then be an ``nn.Module`` for its parameters' gradients.
-        options: passed on to torchdiffeq.
+        name: one of torchdiffeq's methods, such as ``"dopri5"``, ``"dopri8"``, ``"bosh3"``.
+        adjoint: solve the adjoint equation backwards (``odeint_adjoint``): constant memory,
+            first derivatives only, in x, s, t, condition and all that the field's first value
+            depends on.
+        options: passed on to torchdiffeq. Methods of fixed steps, such as ``"rk4"``, need
+            ``step_size``, as a fraction of the span, or ``grid_constructor``.
 
     Raises:
-        ValueError: if torchdiffeq has no such method.
+        ValueError: if torchdiffeq has no such method, or it has fixed steps and no size for them.
 
     Source:
-        Chen (2018), torchdiffeq.
+        Chen (2018), torchdiffeq; adjoint: Chen, Rubanova, Bettencourt, Duvenaud (2018), Neural
+            ordinary differential equations, arXiv:1806.07366.
 
     Example:
         >>> import torch, flowmaps as fm
         >>> method = fm.solvers.TorchDiffEq("dopri5")
-        >>> round(fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=method).x.item(), 3)
+        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=method)
+        >>> round(solution.x.item(), 3)
         2.718
     """
 
     def __init__(
-        self, name: str = "dopri5", adjoint: bool = False, options: Mapping[str, Any] | None = None
+        self,
+        name: str = "dopri5",
+        adjoint: bool = False,
+        options: Mapping[str, Any] | None = None,
     ):
         from torchdiffeq._impl.odeint import SOLVERS
+        from torchdiffeq._impl.solvers import FixedGridODESolver
 
         if name not in SOLVERS:
-            raise ValueError(f"torchdiffeq has no method {name!r}; it has {', '.join(sorted(SOLVERS))}")
+            has = ", ".join(sorted(SOLVERS))
+            raise ValueError(f"torchdiffeq has no method {name!r}; it has {has}")
         self.name, self.adjoint, self.options = name, adjoint, dict(options or {})
+        self._fixed = issubclass(SOLVERS[name], FixedGridODESolver)
+        if self._fixed and not {"step_size", "grid_constructor"} & set(self.options):
+            raise ValueError(
+                f"{name!r} takes fixed steps and would take a single one; "
+                "give options={'step_size': 0.01}, as a fraction of the span"
+            )
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
         return {"name": self.name, "adjoint": self.adjoint, "options": self.options}
 
     def integrate(
-        self, field: Field, s: Clock, t: Clock, x: State, rtol: float, atol: float
-    ) -> tuple[Tensor, int]:
-        """Return the end state (batch, *event) and the number of field evaluations.
+        self,
+        field: BoundField,
+        s: Clock,
+        t: Clock,
+        x: State,
+        first: State,
+        rtol: float,
+        atol: float,
+        max_steps: int,
+    ) -> tuple[Tensor, int, Result | None]:
+        """Return the end state (batch, *event), the number of field evaluations and why it failed.
 
         Raises:
-            UnsupportedTransform: in forward mode, under vmap and under compile.
+            UnsupportedTransform: in forward mode and under torch.func, and for derivatives of a
+                method that has none.
         """
         import torchdiffeq
 
-        if torch.compiler.is_compiling() or is_transformed(x) or carries_tangent((s, t, x)):
-            raise UnsupportedTransform(
-                "TorchDiffEq passes neither forward mode nor torch.func nor compile; use a method of "
-                "flowmaps.solvers such as Tsit5()"
-            )
-        span, count = t - s, [0]
+        sources = [s, t, x, *pytree.tree_leaves(field.extra)]
+        self._refuse_transforms([*(a for a in sources if a is not None), first])
+        span, calls = t - s, 0
 
         def scaled(fraction: Tensor, state: Tensor) -> Tensor:
-            count[0] += 1
+            nonlocal calls
+            calls += 1
             return per_sample(span, state) * field(s + fraction * span, state)
 
-        odeint = torchdiffeq.odeint_adjoint if self.adjoint else torchdiffeq.odeint
-        extra = {"adjoint_params": _parameters(field)} if self.adjoint else {}
+        options = dict(self.options)
+        if not self._fixed and self.name != "scipy_solver":
+            options.setdefault("max_num_steps", max_steps)
+        extra: dict[str, Any] = {}
+        odeint = torchdiffeq.odeint
+        if self.adjoint:
+            odeint, extra["adjoint_params"] = (
+                torchdiffeq.odeint_adjoint,
+                adjoint_inputs(first, sources),
+            )
         ends = torch.tensor([0.0, 1.0], dtype=torch.float64, device=x.device)
-        path = odeint(
-            scaled, x, ends, method=self.name, rtol=rtol, atol=atol, options=self.options or None, **extra
+        try:
+            path = odeint(
+                scaled, x, ends, method=self.name, rtol=rtol, atol=atol, options=options, **extra
+            )
+        except AssertionError as error:
+            failure = _reason(error)
+            if failure is None:
+                raise
+            return x, calls, failure
+        path = torch.as_tensor(path)
+        if len(path) < len(ends):  # scipy_solver stops early without a word
+            return x, calls, Result.BACKEND_FAILED
+        y = path[-1]
+        if self.adjoint and y.requires_grad:
+            y.register_hook(_refuse_second_derivatives)
+        return y, calls, None
+
+    def _refuse_transforms(self, sources: Sequence[Tensor]) -> None:
+        if any(map(is_transformed, sources)) or carries_tangent(sources):
+            raise UnsupportedTransform(
+                "TorchDiffEq passes neither forward mode nor torch.func; use a method of "
+                "flowmaps.solvers such as Tsit5()"
+            )
+        if self.name == "scipy_solver" and torch.is_grad_enabled() and carries_derivative(sources):
+            raise UnsupportedTransform(
+                "torchdiffeq's scipy_solver has no derivatives; use another method or torch.no_grad"
+            )
+
+
+def adjoint_inputs(first: Tensor, sources: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Return all that the adjoint must differentiate in beside x: sources and captured leaves.
+
+    Args:
+        first: a value of the field, whose graph shows what the field has captured.
+        sources: s, t, x and the leaves of the condition; the graph is not followed behind them.
+    """
+    s, t, x, *condition = sources
+    known = [a for a in (s, t, *condition) if a is not None and a.requires_grad]
+    behind = {a.grad_fn for a in (*known, x) if a.grad_fn is not None}
+    leaves = {id(a) for a in (*known, x)}
+    captured, seen, ahead = [], set(), [first.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen or node in behind:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in leaves:
+            captured.append(leaf)
+        ahead.extend(parent for parent, _ in node.next_functions)
+    return (*known, *captured)
+
+
+def _refuse_second_derivatives(gradient: Tensor) -> None:
+    if torch.is_grad_enabled():  # as it is in backward(create_graph=True) alone
+        raise UnsupportedTransform(
+            "torchdiffeq's adjoint has no second derivatives; use adjoint=False"
         )
-        return path[-1], count[0]
 
 
-def _parameters(field: Any) -> tuple[Tensor, ...]:
-    return tuple(field.parameters()) if hasattr(field, "parameters") else ()
+def _reason(error: AssertionError) -> Result | None:
+    if "max_num_steps" in str(error):
+        return Result.MAX_STEPS
+    if "underflow" in str(error) or "non-finite" in str(error):
+        return Result.BACKEND_FAILED
+    return None

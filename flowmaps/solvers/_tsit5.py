@@ -10,13 +10,14 @@ class Tsit5(ExplicitRungeKutta):
     """The Tsitouras pair 5(4) with a dense output of order 4, six evaluations a step.
 
     Source:
-        Tsitouras (2011), Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying
-            assumption, Comput. Math. Appl. 62, 770-775; dense weights completed to 40 digits by the order
-            conditions in theta.
+        Tsitouras (2011), Runge-Kutta pairs of order 5(4) satisfying only the first column
+            simplifying assumption, Comput. Math. Appl. 62, 770-775; dense weights completed to 40
+            digits by the order conditions in theta.
 
     Example:
         >>> import torch, flowmaps as fm
-        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=fm.solvers.Tsit5())
+        >>> method = fm.solvers.Tsit5()
+        >>> solution = fm.solvers.solve(lambda t, x: x, 0.0, 1.0, torch.ones(1, 1), method=method)
         >>> round(solution.x.item(), 4)
         2.7183
     """

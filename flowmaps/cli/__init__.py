@@ -1,0 +1,5 @@
+"""The ``flowmaps`` command."""
+
+from flowmaps.cli._app import main
+
+__all__ = ["main"]

@@ -1,0 +1,75 @@
+"""What an objective is: a draw, and a loss on it."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowmaps._typing import Condition
+from flowmaps.maps import FlowMap
+from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._loss import Loss
+from flowmaps.objectives._sources import Pairs
+
+__all__ = ["Objective"]
+
+
+class Objective(nn.Module, ABC):
+    """A loss whose minimiser over flow maps is the flow map sought.
+
+    Drawing is separate from evaluating: ``draw`` makes everything random, ``forward`` is a
+    deterministic function of (map, draw) that may be compiled and differentiated.
+    """
+
+    @abstractmethod
+    def draw(
+        self,
+        source: Any,
+        *,
+        batch: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: float = 0.0,
+    ) -> Draw:
+        """Return a batch of times, points and data.
+
+        Args:
+            source: where data or points come from: ``Pairs`` or ``Domain``, whichever the objective
+                names.
+            batch: number of rows; None for every pair of ``Pairs`` once.
+            generator: a CPU generator; None for torch's global one.
+            progress: fraction of training done, in [0, 1], for laws that change with it.
+
+        Raises:
+            TypeError: if the source is of another kind.
+        """
+
+    @abstractmethod
+    def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Loss:
+        """Return the loss of the learned map on a draw.
+
+        Args:
+            learned: the map being trained.
+            draw: what ``draw`` returned.
+            target: the map that supplies self-made velocities; None for the learned map itself, as
+                it is now.
+        """
+
+    def loss(
+        self,
+        learned: FlowMap,
+        x0: Tensor | None,
+        x1: Tensor,
+        condition: Condition = None,
+        generator: torch.Generator | None = None,
+    ) -> Loss:
+        """Return the loss on every given pair once, at times drawn here.
+
+        Args:
+            learned: the map being trained.
+            x0, x1: base and data samples (batch, *event); x0 None for standard normal noise.
+            condition: tensor or pytree with leading batch axis.
+            generator: a CPU generator.
+        """
+        pairs = Pairs(x0, x1, condition)
+        return self(learned, self.draw(pairs, generator=generator))

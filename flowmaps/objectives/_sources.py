@@ -1,0 +1,136 @@
+"""Where draws come from: pairs of base and data samples, or a domain of states."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps._checks import check_condition, check_state
+from flowmaps._typing import Condition
+
+__all__ = ["Domain", "Pairs"]
+
+
+@final
+class Pairs:
+    """Base samples coupled row by row with data samples.
+
+    Args:
+        x0: base samples (n, *event); None draws standard normal noise anew for every batch.
+        x1: data samples (n, *event).
+        condition: tensor or pytree with n rows, drawn together with x1.
+
+    Raises:
+        TypeError, ValueError: if x0, x1 and condition do not have n rows of one shape, dtype and
+            device.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> data = fm.objectives.Pairs(None, torch.ones(10, 2), condition=torch.arange(10))
+        >>> x0, x1, label = data.sample(4, torch.Generator().manual_seed(0))
+        >>> x0.shape, x1.shape, label.shape
+        (torch.Size([4, 2]), torch.Size([4, 2]), torch.Size([4]))
+    """
+
+    def __init__(self, x0: Tensor | None, x1: Tensor, condition: Condition = None):
+        check_state(x1, "x1")
+        if len(x1) == 0:
+            raise ValueError("x1 holds no samples; give at least one row")
+        if x0 is not None:
+            check_state(x0, "x0")
+            if x0.shape != x1.shape or x0.dtype != x1.dtype or x0.device != x1.device:
+                raise ValueError(
+                    "x0 and x1 are coupled row by row: shape, dtype and device must agree, got "
+                    f"{tuple(x0.shape)} {x0.dtype} {x0.device} and "
+                    f"{tuple(x1.shape)} {x1.dtype} {x1.device}"
+                )
+        self.x0, self.x1, self.condition = x0, x1, check_condition(condition, x1)
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.x1)
+
+    def sample(
+        self, batch: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Condition]:
+        """Return x0, x1 (batch, *event) and their condition, rows drawn with replacement.
+
+        Args:
+            batch: number of rows; None takes every pair once, in order.
+            generator: a CPU generator, so that a draw is the same on every device.
+        """
+        x0, x1, condition = self.x0, self.x1, self.condition
+        if batch is not None:
+            rows = torch.randint(len(x1), (batch,), generator=generator).to(x1.device)
+            x0 = None if x0 is None else x0[rows]
+            x1 = x1[rows]
+            condition = pytree.tree_map(
+                lambda leaf: None if leaf is None else leaf[rows], condition
+            )
+        if x0 is None:
+            x0 = torch.randn(x1.shape, generator=generator, dtype=x1.dtype).to(x1.device)
+        return x0, x1, condition
+
+
+@final
+class Domain:
+    """States of a set, over an interval of time; for objectives that know the field.
+
+    Args:
+        domain: the set: any object with ``.sample(n, generator=, dtype=) -> (n, *event)``, such as
+            ``fm.domains.Box``.
+        times: lower and upper end of the interval of time.
+        condition: None, or a set of conditions with ``.sample`` like the domain's.
+        dtype: of the states; None for torch's default.
+
+    Raises:
+        TypeError: if the domain or condition cannot be sampled.
+        ValueError: if times are not finite and increasing.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> box = fm.domains.Box([-1.0, -1.0], [1.0, 1.0])
+        >>> points, condition = fm.objectives.Domain(box, (0.0, 2.0)).sample(5)
+        >>> points.shape, condition is None
+        (torch.Size([5, 2]), True)
+    """
+
+    def __init__(
+        self,
+        domain: Any,
+        times: tuple[float, float],
+        condition: Any = None,
+        dtype: torch.dtype | None = None,
+    ):
+        for name, value in (("domain", domain), ("condition", condition)):
+            if value is not None and not callable(getattr(value, "sample", None)):
+                raise TypeError(
+                    f"{name} must have .sample(n, generator=, dtype=), got {type(value).__name__}; "
+                    "use for example fm.domains.Box"
+                )
+        lower, upper = (float(time) for time in times)
+        if not -float("inf") < lower < upper < float("inf"):
+            raise ValueError(f"times must be finite with times[0] < times[1], got {(lower, upper)}")
+        self.domain, self.condition, self.dtype = domain, condition, dtype
+        self.times = (lower, upper)
+
+    def sample(
+        self, batch: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Condition]:
+        """Return points (batch, *event) and their condition, on the CPU.
+
+        Args:
+            batch: number of points.
+            generator: a CPU generator.
+
+        Raises:
+            ValueError: if batch is None: a set has no number of points of its own.
+        """
+        if batch is None:
+            raise ValueError("a Domain has no number of points of its own; give batch=")
+        dtype = self.dtype or torch.get_default_dtype()
+        points = self.domain.sample(batch, generator=generator, dtype=dtype)
+        if self.condition is None:
+            return points, None
+        return points, self.condition.sample(batch, generator=generator, dtype=dtype)

@@ -1,0 +1,226 @@
+"""Laws of the pairs of times (s, t) at which an objective compares, of fixed shapes and counts."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor
+
+__all__ = ["Diagonal", "FromStart", "GrowingSpan", "Mixed", "SortedPair", "TimeLaw"]
+
+SpanLimit = Callable[[float], float]
+
+
+class TimeLaw(ABC):
+    """A law of pairs s <= t; of n rows the first ``diagonal(n)`` have s = t."""
+
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        interval: tuple[float, float],
+        generator: torch.Generator | None = None,
+        progress: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return s and t, (n,) each, float64 on the CPU.
+
+        Args:
+            n: number of pairs.
+            interval: lower and upper end of all times.
+            generator: a CPU generator.
+            progress: fraction of training done, in [0, 1].
+        """
+
+    @abstractmethod
+    def diagonal(self, n: int) -> int:
+        """Return how many of n rows have s = t."""
+
+
+@final
+class GrowingSpan:
+    """The longest span allowed, as a fraction of the interval: grows linearly with progress.
+
+    Args:
+        start: fraction at the beginning, in (0, 1].
+        until: progress at which the whole interval is allowed, in (0, 1].
+
+    Example:
+        >>> import flowmaps as fm
+        >>> limit = fm.objectives.GrowingSpan(start=0.5, until=0.5)
+        >>> limit(0.0), limit(0.25), limit(1.0)
+        (0.5, 0.75, 1.0)
+    """
+
+    def __init__(self, start: float = 0.1, until: float = 0.5):
+        if not (0 < start <= 1 and 0 < until <= 1):
+            raise ValueError(f"start and until must be in (0, 1], got {start} and {until}")
+        self.start, self.until = start, until
+
+    def __call__(self, progress: float) -> float:
+        """Return the fraction allowed at this progress."""
+        return min(1.0, self.start + (1 - self.start) * progress / self.until)
+
+
+@final
+class Diagonal(TimeLaw):
+    """s = t, uniform in the interval.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> s, t = fm.objectives.Diagonal().sample(4, (0.0, 1.0))
+        >>> bool((s == t).all())
+        True
+    """
+
+    def sample(
+        self,
+        n: int,
+        interval: tuple[float, float],
+        generator: torch.Generator | None = None,
+        progress: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return equal times; see TimeLaw."""
+        t = _scaled(_uniform(n, generator), interval)
+        return t, t.clone()
+
+    def diagonal(self, n: int) -> int:
+        """Return n."""
+        return n
+
+
+@final
+class SortedPair(TimeLaw):
+    """Two uniform times, sorted; with a limit, the same law given that the span is within it.
+
+    The span r of two sorted uniforms has density 2 (1 - r); it is drawn by inversion, so that a
+    limit changes no shape and rejects nothing.
+
+    Args:
+        limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``;
+            None for one.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> s, t = fm.objectives.SortedPair().sample(100, (0.0, 2.0))
+        >>> bool((s <= t).all() and (t <= 2).all())
+        True
+    """
+
+    def __init__(self, limit: SpanLimit | None = None):
+        self.limit = limit
+
+    def sample(
+        self,
+        n: int,
+        interval: tuple[float, float],
+        generator: torch.Generator | None = None,
+        progress: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return sorted times; see TimeLaw."""
+        longest = _allowed(self.limit, progress)
+        mass = longest * (2 - longest)
+        span = 1 - torch.sqrt(1 - mass * _uniform(n, generator))
+        s = (1 - span) * _uniform(n, generator)
+        return _scaled(s, interval), _scaled(s + span, interval)
+
+    def diagonal(self, n: int) -> int:
+        """Return 0."""
+        return 0
+
+
+@final
+class FromStart(TimeLaw):
+    """s at the interval's lower end, t uniform after it.
+
+    For autonomous fields, whose flow map depends on t - s alone.
+
+    Args:
+        limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``;
+            None for one.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> s, t = fm.objectives.FromStart().sample(3, (0.0, 0.25))
+        >>> s.tolist(), bool((t <= 0.25).all())
+        ([0.0, 0.0, 0.0], True)
+    """
+
+    def __init__(self, limit: SpanLimit | None = None):
+        self.limit = limit
+
+    def sample(
+        self,
+        n: int,
+        interval: tuple[float, float],
+        generator: torch.Generator | None = None,
+        progress: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return times from the start; see TimeLaw."""
+        span = _allowed(self.limit, progress) * _uniform(n, generator)
+        return _scaled(torch.zeros_like(span), interval), _scaled(span, interval)
+
+    def diagonal(self, n: int) -> int:
+        """Return 0."""
+        return 0
+
+
+@final
+class Mixed(TimeLaw):
+    """A fixed share of rows on the diagonal, the rest by another law.
+
+    Args:
+        share: fraction of rows with s = t; of n rows it is ``round(share * n)``, always.
+        rest: law of the other rows.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> s, t = fm.objectives.Mixed(0.75).sample(8, (0.0, 1.0))
+        >>> (s == t).tolist()
+        [True, True, True, True, True, True, False, False]
+    """
+
+    def __init__(self, share: float, rest: TimeLaw | None = None):
+        if not 0 <= share <= 1:
+            raise ValueError(f"the share of the diagonal must be in [0, 1], got {share}")
+        self.share, self.rest = share, rest or SortedPair()
+
+    def sample(
+        self,
+        n: int,
+        interval: tuple[float, float],
+        generator: torch.Generator | None = None,
+        progress: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return diagonal pairs, then the others; see TimeLaw."""
+        count = self._own(n)
+        s, t = Diagonal().sample(count, interval, generator, progress)
+        other_s, other_t = self.rest.sample(n - count, interval, generator, progress)
+        return torch.cat([s, other_s]), torch.cat([t, other_t])
+
+    def diagonal(self, n: int) -> int:
+        """Return round(share * n), and what the other law adds."""
+        count = self._own(n)
+        return count + self.rest.diagonal(n - count)
+
+    def _own(self, n: int) -> int:
+        return round(self.share * n)
+
+
+def _uniform(n: int, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(n, generator=generator, dtype=torch.float64)
+
+
+def _scaled(fraction: Tensor, interval: tuple[float, float]) -> Tensor:
+    lower, upper = interval
+    # min: lower + 1 * (upper - lower) may pass upper by a rounding
+    return (lower + fraction * (upper - lower)).clamp(max=upper)
+
+
+def _allowed(limit: SpanLimit | None, progress: float) -> float:
+    longest = 1.0 if limit is None else float(limit(progress))
+    if not 0 < longest <= 1:
+        raise ValueError(
+            f"a limit of spans must be in (0, 1], got {longest} at progress {progress}"
+        )
+    return longest

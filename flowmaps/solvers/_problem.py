@@ -1,0 +1,56 @@
+"""What the search for an adaptive grid is asked: field, ends, tolerances."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from flowmaps._typing import Clock, Field, PerSample, State
+from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._method import Stepper
+
+__all__ = ["Problem"]
+
+ROUNDING = 16 * torch.finfo(torch.float64).eps
+"""A step this small beside the time elapsed makes no progress."""
+FIRST = 1e-8
+"""The part of the span that counts as elapsed at the start, where nothing has."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The field bound to its condition, start and end, method, tolerances and bounds."""
+
+    field: Field
+    method: Stepper
+    controller: Controller
+    s: Clock
+    t: Clock
+    rtol: float
+    atol: float
+    max_steps: int
+
+    @cached_property
+    def span(self) -> Clock:
+        """The length of time to march, with sign."""
+        return self.t - self.s
+
+    @cached_property
+    def error_exponent(self) -> int:
+        """The order of the local error."""
+        assert self.method.error_order is not None
+        return self.method.error_order + 1
+
+    def smallest_step(self, elapsed: Clock) -> Clock:
+        """Return the step below which a sample is stuck, (batch,)."""
+        return ROUNDING * torch.maximum(elapsed.abs(), FIRST * self.span.abs())
+
+    def norm(self, error: State, x: State, y: State) -> PerSample:
+        """Return the root mean square of error / (atol + rtol max(|x|, |y|)), float64, (batch,)."""
+        ratio = error / (self.atol + self.rtol * torch.maximum(x.abs(), y.abs()))
+        ratio = ratio.to(torch.float64)
+        if ratio.ndim == 1:
+            return ratio.abs()
+        if not ratio.shape[1:].numel():
+            return torch.zeros_like(self.span)
+        return ratio.flatten(1).square().mean(1).sqrt()

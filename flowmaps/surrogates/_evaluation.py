@@ -1,0 +1,69 @@
+"""Error of a map along a horizon, against reference paths."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowmaps._checks import check_state
+from flowmaps.maps import FlowMap
+
+__all__ = ["PathError", "path_error"]
+
+
+@dataclass(frozen=True)
+class PathError:
+    """Relative errors of many paths.
+
+    Args:
+        times: (n_times,), in the units of the problem.
+        path: the map's states, (n_times, batch, *event).
+        relative: |error| at each time over the largest |X| of the path, (n_times, batch).
+    """
+
+    times: Tensor
+    path: Tensor
+    relative: Tensor
+
+    @property
+    def worst(self) -> Tensor:
+        """Largest relative error of each path, (batch,)."""
+        return self.relative.amax(0)
+
+    @property
+    def median(self) -> float:
+        """Median over the paths of the largest relative error."""
+        return float(self.worst.median())
+
+
+@torch.no_grad()
+def path_error(
+    flow_map: FlowMap, start: float, times: Tensor, x: Tensor, reference: Tensor
+) -> PathError:
+    """Compare the map's states at many times with reference paths.
+
+    Args:
+        flow_map: the map to judge.
+        start: time of x.
+        times: (n_times,).
+        x: states at the start, (batch, *event).
+        reference: (n_times, batch, *event), such as ``problem.reference_along``.
+
+    Raises:
+        ValueError: if the reference has another shape.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> times, x = torch.linspace(0, 1, 3), torch.ones(2, 1)
+        >>> fm.surrogates.path_error(fm.maps.Identity(), 0.0, times, x, torch.ones(3, 2, 1)).median
+        0.0
+    """
+    check_state(x)
+    path = flow_map.along(start, times, x).to(reference.dtype)
+    if path.shape != reference.shape:
+        raise ValueError(
+            f"reference must have shape {tuple(path.shape)}, got {tuple(reference.shape)}"
+        )
+    error = (path - reference).reshape(*path.shape[:2], -1).norm(dim=2)
+    size = reference.reshape(*path.shape[:2], -1).norm(dim=2).amax(0)
+    return PathError(times, path, error / size)

@@ -1,0 +1,60 @@
+"""The command line: help, info, a tiny demo from end to end, and refusals in one sentence."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from flowmaps.cli import main
+from flowmaps.cli._app import app
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["info"]])
+def test_help_names_what_it_does(command):
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_info_names_solvers_maps_and_problems():
+    result = runner.invoke(app, ["info"])
+    assert result.exit_code == 0
+    for name in ("torch", "Tsit5", "SolverFlowMap", "MeanVelocity", "lorenz63"):
+        assert name in result.output
+
+
+def test_unknown_command_is_refused():
+    result = runner.invoke(app, ["dance"])
+    assert result.exit_code == 2
+    assert "dance" in result.output
+
+
+def test_demo_refuses_a_folder_in_use(tmp_path, monkeypatch, capsys):
+    (tmp_path / "precious.txt").write_text("keep me")
+    monkeypatch.setattr(sys, "argv", ["flowmaps", "demo", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert "--overwrite" in "".join(capsys.readouterr().err.split())
+    assert (tmp_path / "precious.txt").read_text() == "keep me"
+
+
+@pytest.mark.slow
+def test_tiny_demo_writes_a_self_contained_report(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "flowmaps.cli", "demo", "--tiny", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().splitlines()[-1] == str((out / "report.html").resolve())
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/png;base64,') == len(list(out.glob("*.png"))) >= 5
+    assert "http://" not in page and "https://" not in page
+    facts = json.loads((out / "facts.json").read_text(encoding="utf-8"))["facts"]
+    solved = [f for f in facts if "surrogate" not in f["what"] and "digits" not in f["what"]]
+    assert len(solved) >= 5 and all(f["holds"] for f in solved)
+    for name in ("pendulum_map", "digits_map"):
+        assert (out / name / "flowmap.json").exists()

@@ -1,0 +1,73 @@
+"""Few-step sampling: the steps are those of the map, noise decides alone, bad input is refused."""
+
+import pytest
+import torch
+
+import flowmaps as fm
+
+
+def _gaussian_map():
+    return fm.problems.get("gaussian_interpolant").flow_map()
+
+
+@pytest.mark.parametrize("steps", [1, 3, [0.0, 0.2, 1.0], torch.tensor([0.0, 0.9, 1.0])])
+def test_samples_of_an_exact_map_do_not_depend_on_the_steps(steps):
+    flow_map = _gaussian_map()
+    noise = torch.randn(6, fm.problems.get("gaussian_interpolant").dim)
+    expected = flow_map(0.0, 1.0, noise)
+    assert torch.allclose(fm.generative.sample(flow_map, noise, steps), expected, atol=1e-12)
+
+
+def test_a_learned_map_is_called_once_a_step():
+    calls = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, s, t, x, condition):
+            calls.append((s[0].item(), t[0].item()))
+            return torch.ones_like(x)
+
+    learned = fm.maps.NeuralFlowMap(Counting())
+    samples = fm.generative.sample(learned, torch.zeros(2, 1), steps=4)
+    assert calls == [(0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)]
+    assert samples.tolist() == [[1.0], [1.0]]
+
+
+def test_equal_noise_gives_equal_samples_in_any_batch():
+    learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=3, width=16, depth=2, classes=4))
+    noise, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 3, 0])
+    whole = fm.generative.sample(learned, noise, 2, labels)
+    alone = fm.generative.sample(learned, noise[3:4], 2, labels[3:4])
+    assert torch.allclose(whole[3:4], alone, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("noise", "steps", "message"),
+    [
+        (torch.zeros(2, 1), 0, "at least 1"),
+        (torch.zeros(2, 1), [0.0], "two ends"),
+        (torch.zeros(2, 1), [0.0, 0.5, 0.5, 1.0], "increase"),
+        (torch.full((2, 1), torch.nan), 1, "not finite"),
+    ],
+)
+def test_bad_input(noise, steps, message):
+    learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+    with pytest.raises(ValueError, match=message):
+        fm.generative.sample(learned, noise, steps)
+
+
+def test_the_judge_knows_real_digits_and_is_not_fooled_by_noise():
+    digits = fm.generative.load_digits()
+    judge = fm.generative.ClassJudge(digits)
+    assert judge.accuracy >= 0.98
+    noise = torch.randn(500, 64, dtype=torch.float32)
+    assert judge.agreement(noise, torch.arange(500) % 10) < 0.3
+
+
+def test_digits_are_split_without_overlap_and_stratified():
+    digits = fm.generative.load_digits(held_out=0.5, seed=3)
+    assert len(digits.train) + len(digits.held_out) == 1797
+    assert digits.train.min() == -1 and digits.train.max() == 1
+    shares = torch.bincount(digits.held_out_labels).float() / len(digits.held_out)
+    assert (shares - 0.1).abs().max() < 0.01
+    with pytest.raises(ValueError, match="share"):
+        fm.generative.load_digits(held_out=1.0)

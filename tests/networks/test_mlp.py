@@ -1,0 +1,346 @@
+"""The multilayer perceptron: features, shapes, conditions, and every transformation it claims."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import flowmaps as fm
+from flowmaps.networks._features import TimeFeatures
+from flowmaps.networks._layers import RMSNorm
+
+BATCH = 5
+KINDS: dict[str, dict[str, Any]] = {
+    "silu": {"activation": "silu"},
+    "tanh": {"activation": "tanh"},
+    "angles": {"angles": (1,), "frequencies": (), "input_shift": [0.5, 0.0, 0.0]},
+    "continuous condition": {"condition_dim": 2},
+    "classes": {"classes": 4},
+    "residual": {"residual": True},
+    "residual classes": {"residual": True, "classes": 4, "activation": "tanh"},
+}
+
+
+def randomised(network: fm.networks.MLP, spread: float = 0.3) -> fm.networks.MLP:
+    """The head starts at zero, where nothing can be told apart."""
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=spread)
+    return network
+
+
+def build(kind: str, **settings: Any) -> fm.networks.MLP:
+    return randomised(fm.networks.MLP(dim=3, width=16, depth=2, **KINDS[kind], **settings))
+
+
+def arguments(kind: str, batch: int = BATCH) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    s, span, x = torch.rand(batch), torch.rand(batch), torch.randn(batch, 3)
+    condition = None
+    if "classes" in kind:
+        condition = torch.arange(batch) % 5 - 1
+    elif "condition" in kind:
+        condition = torch.randn(batch, 2)
+    return s, s + span, x, condition
+
+
+def along_a_line(kind: str) -> tuple[Callable[[Tensor], Tensor], fm.networks.MLP]:
+    """The network on a straight line through s, t and x, by the line's parameter."""
+    network = build(kind)
+    s, t, x, condition = arguments(kind)
+    ds, dt, dx = torch.randn_like(s), torch.randn_like(t), torch.randn_like(x)
+    return lambda r: network(s + r * ds, t + r * dt, x + r * dx, condition), network
+
+
+def slope(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    return torch.func.jvp(function, (at,), (torch.ones_like(at),))[1]
+
+
+def central(function: Callable[[Tensor], Tensor], step: float = 1e-4) -> Tensor:
+    """Central difference of order four at 0."""
+    f = [function(torch.tensor(k * step)) for k in (-2, -1, 1, 2)]
+    return (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * step)
+
+
+# ---------------------------------------------------------------------------- transformations
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jvp_is_the_central_difference(kind: str) -> None:
+    function, _ = along_a_line(kind)
+    torch.testing.assert_close(
+        slope(function, torch.tensor(0.0)), central(function), rtol=1e-8, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jvp_of_jvp_is_the_central_difference_of_jvp(kind: str) -> None:
+    function, _ = along_a_line(kind)
+    first = lambda r: slope(function, r)  # noqa: E731
+    second = slope(first, torch.tensor(0.0))
+    torch.testing.assert_close(second, central(first), rtol=1e-7, atol=1e-8)
+    assert second.abs().max() > 1e-3  # silently zero would be the classic failure
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_of_a_jvp_is_the_central_difference(kind: str) -> None:
+    function, network = along_a_line(kind)
+    slope(function, torch.tensor(0.0)).square().sum().backward()
+    weight = network.head.weight
+    assert weight.grad is not None
+    direction = torch.randn_like(weight)
+
+    def moved(r: Tensor) -> Tensor:
+        changed = {"head.weight": weight.detach() + r * direction}
+        with_change = lambda q: torch.func.functional_call(network, changed, on_line(q))  # noqa: E731
+        return slope(with_change, torch.tensor(0.0)).square().sum()
+
+    torch.manual_seed(0)
+    network_again = build(kind)
+    s, t, x, condition = arguments(kind)
+    ds, dt, dx = torch.randn_like(s), torch.randn_like(t), torch.randn_like(x)
+    assert torch.equal(network_again.head.weight, weight)
+    on_line = lambda q: (s + q * ds, t + q * dt, x + q * dx, condition)  # noqa: E731
+    torch.testing.assert_close(
+        (weight.grad * direction).sum(), central(moved), rtol=1e-7, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vmap_is_the_loop(kind: str) -> None:
+    network = build(kind)
+    s, t, _, condition = arguments(kind)
+    many = torch.randn(3, BATCH, 3)
+    batched = torch.func.vmap(lambda x: network(s, t, x, condition))(many)
+    torch.testing.assert_close(batched, torch.stack([network(s, t, x, condition) for x in many]))
+
+
+@pytest.mark.parametrize("kind", ["silu", "residual classes"])
+def test_a_compiled_jvp_is_the_eager_one(kind: str) -> None:
+    network = build(kind)
+    s, t, x, condition = arguments(kind)
+
+    def derivative(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return torch.func.jvp(lambda t: network(s, t, x, condition), (t,), (torch.ones_like(t),))[1]
+
+    compiled = torch.compile(derivative, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(s, t, x), derivative(s, t, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_weights_give_tangents_as_good_as_values(kind: str) -> None:
+    network = build(kind).float()
+    s, t, x, condition = arguments(kind, 256)
+    s, t, x = s.float(), t.float(), x.float()
+    if condition is not None and condition.is_floating_point():
+        condition = condition.float()
+
+    def of_time(network: nn.Module, x: Tensor) -> Any:
+        along = lambda t: network(s, t, x, condition)  # noqa: E731
+        return torch.func.jvp(along, (t,), (torch.ones_like(t),))
+
+    value, tangent = of_time(network, x)
+    low_value, low_tangent = of_time(network.bfloat16(), x.bfloat16())
+    assert low_value.dtype == low_tangent.dtype == torch.bfloat16
+
+    def error(low: Tensor, high: Tensor) -> float:
+        return ((low.float() - high).norm() / high.norm()).item()
+
+    assert error(low_value, value) < 0.02
+    assert error(low_tangent, tangent) < 0.03
+    assert of_time(network, x)[1].dtype == torch.float32  # bfloat16 weights under a float32 state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_does_not_see_its_neighbours(kind: str) -> None:
+    network = build(kind)
+    s, t, x, condition = arguments(kind)
+    whole = network(s, t, x, condition)
+    alone = [
+        network(
+            s[i : i + 1],
+            t[i : i + 1],
+            x[i : i + 1],
+            None if condition is None else condition[i : i + 1],
+        )
+        for i in range(BATCH)
+    ]
+    torch.testing.assert_close(torch.cat(alone), whole)
+
+
+# ---------------------------------------------------------------------------- what it computes
+
+
+def test_a_new_network_is_zero() -> None:
+    for residual in (False, True):
+        network = fm.networks.MLP(dim=3, width=16, depth=2, residual=residual)
+        assert torch.equal(network(*arguments("silu")), torch.zeros(BATCH, 3))
+
+
+def test_events_are_flattened_and_restored(default_dtype: torch.dtype) -> None:
+    network = randomised(fm.networks.MLP(dim=6, width=16, depth=2))
+    s, t, x = torch.rand(4), torch.rand(4), torch.randn(4, 2, 3)
+    y = network(s, t, x)
+    assert y.shape == x.shape and y.dtype == default_dtype
+    assert torch.equal(y.reshape(4, 6), network(s, t, x.reshape(4, 6)))
+    assert network(s[:0], t[:0], x[:0]).shape == (0, 2, 3)
+
+
+def test_an_angle_has_its_period() -> None:
+    network = build("angles")
+    s, t, x, _ = arguments("angles")
+    turned = x + torch.tensor([0.0, 2 * math.pi, 0.0])
+    torch.testing.assert_close(network(s, t, turned), network(s, t, x))
+    moved = x + torch.tensor([2 * math.pi, 0.0, 0.0])
+    assert (network(s, t, moved) - network(s, t, x)).abs().max() > 1e-2
+
+
+def test_inputs_and_outputs_are_scaled() -> None:
+    plain = build("silu")
+    scaled = fm.networks.MLP(
+        dim=3,
+        width=16,
+        depth=2,
+        input_shift=[1.0, 2.0, 3.0],
+        input_scale=[2.0, 2.0, 4.0],
+        output_scale=[1.0, 10.0, 0.1],
+    )
+    scaled.load_state_dict(plain.state_dict())
+    s, t, x, _ = arguments("silu")
+    inside = x * torch.tensor([2.0, 2.0, 4.0]) + torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(
+        scaled(s, t, inside), plain(s, t, x) * torch.tensor([1.0, 10.0, 0.1])
+    )
+
+
+def test_time_features_by_hand() -> None:
+    features = TimeFeatures((1.0,), 2.0)(torch.tensor([0.5]), torch.tensor([1.0]))
+    u, h = 0.5, 0.25
+    expected = [
+        u,
+        h,
+        math.sin(math.pi * u),
+        math.sin(math.pi * h),
+        math.cos(math.pi * u),
+        math.cos(math.pi * h),
+    ]
+    torch.testing.assert_close(features, torch.tensor([expected]))
+
+
+def test_no_class_is_a_class_of_its_own() -> None:
+    network = build("classes")
+    s, t, x, _ = arguments("classes")
+    values = [network(s, t, x, torch.full((BATCH,), label)) for label in (-1, 0, 1, 2, 3)]
+    distances = torch.pdist(torch.stack(values).flatten(1))
+    assert distances.min() > 1e-3
+    assert torch.equal(values[1], network(s, t, x, torch.zeros(BATCH, dtype=torch.int32)))
+    with pytest.raises(IndexError):
+        network(s, t, x, torch.full((BATCH,), 4))
+    with pytest.raises(IndexError):
+        network(s, t, x, torch.full((BATCH,), -2))
+
+
+def test_rms_norm_keeps_statistics_in_float32() -> None:
+    # In bfloat16 the squares of 300 sum to 2^k steps and miss by percents.
+    x = torch.full((1, 4096), 300.0, dtype=torch.bfloat16)
+    assert RMSNorm(4096).bfloat16()(x).float().sub(1).abs().max() < 1e-6
+
+
+def test_config_rebuilds_the_network() -> None:
+    for settings in KINDS.values():
+        network = fm.networks.MLP(dim=3, width=16, depth=2, output_scale=torch.ones(3), **settings)
+        again = fm.networks.MLP(**json.loads(json.dumps(network.config())))
+        again.load_state_dict(network.state_dict())
+        assert again.config() == network.config()
+
+
+# ---------------------------------------------------------------------------- bad input
+
+BUILDS: dict[str, tuple[dict[str, Any], str]] = {
+    "no coordinates": ({"dim": 0}, "dim must be a positive integer"),
+    "no width": ({"width": 0}, "width must be a positive integer"),
+    "no depth": ({"depth": -1}, "depth must be a positive integer"),
+    "activation": ({"activation": "relu"}, "activation must be one of"),
+    "both conditions": ({"condition_dim": 2, "classes": 3}, "not both"),
+    "no classes": ({"classes": 0}, "classes >= 1"),
+    "angle outside": ({"angles": (3,)}, "indices in 0..2"),
+    "angle twice": ({"angles": (1, 1)}, "different indices"),
+    "time scale": ({"time_scale": 0.0}, "time_scale must be positive"),
+    "scale of another size": ({"input_scale": [1.0]}, "input_scale must have 3 entries"),
+    "scale not positive": ({"input_scale": [1.0, 0.0, 1.0]}, "input_scale must be positive"),
+}
+
+
+@pytest.mark.parametrize("case", BUILDS)
+def test_a_network_that_cannot_be_is_refused(case: str) -> None:
+    settings, message = BUILDS[case]
+    with pytest.raises(ValueError, match=message):
+        fm.networks.MLP(**{"dim": 3, "width": 8, "depth": 1, **settings})
+
+
+def bad_calls() -> dict[
+    str, tuple[str, Callable[[Tensor, Tensor, Tensor], tuple], type[Exception], str]
+]:
+    return {
+        "dim": (
+            "silu",
+            lambda s, t, x: (s, t, x[:, :2], None),
+            ValueError,
+            "3 coordinates a sample",
+        ),
+        "number as time": (
+            "silu",
+            lambda s, t, x: (0.0, t, x, None),
+            TypeError,
+            "fm.maps.NeuralFlowMap",
+        ),
+        "time's shape": (
+            "silu",
+            lambda s, t, x: (s, t[:2], x, None),
+            ValueError,
+            "t must have shape",
+        ),
+        "double on single": (
+            "silu",
+            lambda s, t, x: (s, t, x.double(), None),
+            TypeError,
+            "network.double",
+        ),
+        "superfluous": ("silu", lambda s, t, x: (s, t, x, x), ValueError, "takes no condition"),
+        "missing": (
+            "continuous condition",
+            lambda s, t, x: (s, t, x, None),
+            ValueError,
+            r"\(5, 2\)",
+        ),
+        "condition's size": (
+            "continuous condition",
+            lambda s, t, x: (s, t, x, x),
+            ValueError,
+            r"\(5, 2\)",
+        ),
+        "missing label": (
+            "classes",
+            lambda s, t, x: (s, t, x, None),
+            ValueError,
+            "-1 for no class",
+        ),
+        "real label": ("classes", lambda s, t, x: (s, t, x, s), TypeError, "must be integers"),
+        "label's shape": (
+            "classes",
+            lambda s, t, x: (s, t, x, x.long()),
+            ValueError,
+            "labels must have shape",
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", bad_calls())
+def test_a_bad_call_says_what_to_do(case: str) -> None:
+    kind, change, error, message = bad_calls()[case]
+    network = build(kind).float()
+    s, t, x, _ = arguments(kind)
+    with pytest.raises(error, match=message):
+        network(*change(s.float(), t.float(), x.float()))

@@ -1,0 +1,443 @@
+"""Derivatives in states, times, conditions and parameters against DOP853 and differences."""
+
+import pytest
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor, nn
+
+from flowmaps.solvers import RK4, Dopri5, TorchDiffEq, Tsit5, solve
+
+TIGHT = {"rtol": 1e-8, "atol": 1e-8}
+OPTIONS = {
+    "tsit5": {"method": Tsit5(), **TIGHT},
+    "dopri5": {"method": Dopri5(), **TIGHT},
+    "rk4": {"method": RK4(), "steps": 40},
+}
+OURS = pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
+BOTH = pytest.mark.parametrize(
+    "options", [OPTIONS["tsit5"], OPTIONS["rk4"]], ids=["adaptive", "fixed"]
+)
+TORCHDIFFEQ = {
+    "torchdiffeq": {"method": TorchDiffEq("dopri5"), "rtol": 1e-9, "atol": 1e-9},
+    "adjoint": {"method": TorchDiffEq("dopri5", adjoint=True), "rtol": 1e-9, "atol": 1e-9},
+}
+ALL = pytest.mark.parametrize(
+    "options", [*OPTIONS.values(), *TORCHDIFFEQ.values()], ids=[*OPTIONS, *TORCHDIFFEQ]
+)
+ACCURACY = 1e-6
+
+
+@pytest.fixture
+def case(pendulum):
+    """Times both ways, states and conditions, with all derivatives stacked over the samples."""
+    s, t = torch.tensor([0.0, 1.4, 0.5, 0.9]), torch.tensor([1.4, 0.2, 0.5, 0.7])
+    x = torch.tensor([[0.4, 0.0], [1.5, -0.6], [0.1, 0.9], [-2.0, 0.3]])
+    p = torch.tensor([[1.0, 0.2], [2.0, -0.3], [0.5, 0.0], [3.0, 0.8]])
+    rows = [
+        pendulum.derivatives(float(a), float(b), y, q)
+        for a, b, y, q in zip(s, t, x, p, strict=True)
+    ]
+    return (s, t, x, p), [torch.stack(parts) for parts in zip(*rows, strict=True)]
+
+
+def flow(pendulum, options):
+    def run(s: Tensor, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        return solve(pendulum.field, s, t, x, p, **options).x
+
+    return run
+
+
+def directions(case) -> list[tuple[tuple[Tensor, ...], Tensor]]:
+    """Tangents of (s, t, x, p) and the derivative along each."""
+    (s, t, x, p), (_, by_x, by_p, by_s, by_t) = case
+    zeros = torch.zeros_like(s), torch.zeros_like(t), torch.zeros_like(x), torch.zeros_like(p)
+    found = []
+    for i, matrices in ((0, by_s), (1, by_t), (2, by_x), (3, by_p)):
+        tangent = torch.randn_like(zeros[i])
+        image = (
+            tangent[:, None] * matrices
+            if matrices.ndim == 2
+            else (matrices @ tangent[..., None])[..., 0]
+        )
+        found.append(((*zeros[:i], tangent, *zeros[i + 1 :]), image))
+    together = tuple(sum(parts) for parts in zip(*(tangents for tangents, _ in found), strict=True))
+    return [*found, (together, sum(image for _, image in found))]
+
+
+@OURS
+def test_jvp(options, pendulum, case) -> None:
+    primals, (truth, *_) = case
+    every = directions(case)
+    for tangents, image in every if isinstance(options["method"], Tsit5) else every[-1:]:
+        value, tangent = torch.func.jvp(flow(pendulum, options), primals, tangents)
+        assert (value - truth).abs().max() < ACCURACY
+        assert (tangent - image).abs().max() < ACCURACY
+
+
+@BOTH
+def test_forward_mode_without_functions(options, pendulum, case) -> None:
+    primals, (truth, *_) = case
+    tangents, image = directions(case)[-1]
+    with forward_ad.dual_level():
+        duals = [forward_ad.make_dual(a, b) for a, b in zip(primals, tangents, strict=True)]
+        value, tangent = forward_ad.unpack_dual(flow(pendulum, options)(*duals))
+    assert (value - truth).abs().max() < ACCURACY
+    assert (tangent - image).abs().max() < ACCURACY
+
+
+def pulled_back(case, w: Tensor) -> list[Tensor]:
+    """Gradients of sum(w X) in s, t, x, p."""
+    _, (_, by_x, by_p, by_s, by_t) = case
+    in_times = [(w * rates).sum(1) for rates in (by_s, by_t)]
+    return [*in_times, *((matrices.mT @ w[..., None])[..., 0] for matrices in (by_x, by_p))]
+
+
+@ALL
+def test_backward(options, pendulum, case) -> None:
+    primals, (truth, *_) = case
+    leaves = [a.clone().requires_grad_() for a in primals]
+    value = flow(pendulum, options)(*leaves)
+    assert (value - truth).abs().max() < ACCURACY
+    w = torch.randn_like(value)
+    gradients = torch.autograd.grad((w * value).sum(), leaves)
+    for found, expected in zip(gradients, pulled_back(case, w), strict=True):
+        assert (found - expected).abs().max() < ACCURACY
+
+
+@ALL
+@pytest.mark.parametrize("which", range(4), ids=["s", "t", "x", "condition"])
+def test_backward_in_one_argument_alone(options, which, pendulum, case) -> None:
+    arguments = [a.clone().requires_grad_(i == which) for i, a in enumerate(case[0])]
+    value = flow(pendulum, options)(*arguments)
+    w = torch.randn_like(value)
+    (found,) = torch.autograd.grad((w * value).sum(), arguments[which])
+    assert (found - pulled_back(case, w)[which]).abs().max() < ACCURACY
+
+
+@OURS
+def test_vjp_and_grad(options, pendulum, case) -> None:
+    primals, (truth, *_) = case
+    value, pull = torch.func.vjp(flow(pendulum, options), *primals)
+    assert (value - truth).abs().max() < ACCURACY
+    w = torch.randn_like(value)
+    expected = pulled_back(case, w)
+    for found, image in zip(pull(w), expected, strict=True):
+        assert (found - image).abs().max() < ACCURACY
+
+    def weighed(*arguments: Tensor) -> Tensor:
+        return (w * flow(pendulum, options)(*arguments)).sum()
+
+    for found, image in zip(
+        torch.func.grad(weighed, (0, 1, 2, 3))(*primals), expected, strict=True
+    ):
+        assert (found - image).abs().max() < ACCURACY
+
+
+@pytest.mark.parametrize("kind", [torch.func.jacrev, torch.func.jacfwd])
+@BOTH
+def test_jacobians(options, kind, pendulum, case) -> None:
+    primals, (_, by_x, by_p, by_s, by_t) = case
+    found = kind(flow(pendulum, options), argnums=(0, 1, 2, 3))(*primals)
+    for jacobian, expected in zip(found, (by_s, by_t, by_x, by_p), strict=True):
+        for i in range(4):
+            for j in range(4):  # samples do not depend on one another
+                block = jacobian[i, :, j]
+                assert (block - expected[i] * (i == j)).abs().max() < ACCURACY
+
+
+@pytest.mark.parametrize("kind", [torch.func.jacrev, torch.func.jacfwd])
+def test_vmap_of_jacobians(kind, pendulum, case) -> None:
+    primals, (_, by_x, by_p, by_s, by_t) = case
+
+    def single(s: Tensor, t: Tensor, x: Tensor, p: Tensor) -> Tensor:
+        return solve(pendulum.field, s, t, x[None], p[None], **TIGHT).x[0]
+
+    found = torch.func.vmap(kind(single, argnums=(0, 1, 2, 3)))(*primals)
+    for jacobian, expected in zip(found, (by_s, by_t, by_x, by_p), strict=True):
+        assert (jacobian - expected).abs().max() < ACCURACY
+
+
+@pytest.mark.parametrize("mapped", [(0, 0, 0, 0), (None, None, 0, None), (None, None, None, 0)])
+@BOTH
+def test_vmap(options, mapped, pendulum) -> None:
+    g = torch.Generator().manual_seed(0)
+    arguments = [
+        torch.rand(*([3] if axis == 0 else []), *shape, generator=g)
+        for axis, shape in zip(mapped, [(2,), (2,), (2, 2), (2, 2)], strict=True)
+    ]
+    run = flow(pendulum, options)
+    whole = torch.func.vmap(run, in_dims=mapped)(*arguments)
+    for i in range(3):
+        one = run(*(a if axis is None else a[i] for a, axis in zip(arguments, mapped, strict=True)))
+        assert torch.allclose(whole[i], one, rtol=1e-12, atol=1e-13)
+
+
+# ---------------------------------------------------------------------------- second derivatives
+
+
+def central(function, x: Tensor, v: Tensor, h: float = 1e-3) -> Tensor:
+    """Derivative along v by central differences of order 6."""
+    weights = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
+    return sum(
+        w * (function(x + k * h * v) - function(x - k * h * v)) / h for k, w in weights.items()
+    )
+
+
+def test_jvp_of_jvp(pendulum) -> None:
+    x, p = torch.tensor([[0.4, 0.1]]), torch.tensor([[2.0, 0.3]])
+    v, w = torch.randn(2, 1, 2)
+
+    def run(x: Tensor) -> Tensor:
+        return solve(pendulum.field, 0.0, 1.2, x, p, **TIGHT).x
+
+    def along_v(x: Tensor) -> Tensor:
+        return torch.func.jvp(run, (x,), (v,))[1]
+
+    def by_oracle(x: Tensor) -> Tensor:
+        return (pendulum.derivatives(0.0, 1.2, x[0], p[0])[1] @ v[0])[None]
+
+    truth = central(by_oracle, x, w)
+    _, found = torch.func.jvp(along_v, (x,), (w,))
+    assert (found - truth).abs().max() < 1e-5
+    back = torch.func.vjp(along_v, x)[1](torch.tensor([[1.0, -2.0]]))[0]
+    assert (back @ w[0]).item() == pytest.approx(
+        (truth @ torch.tensor([1.0, -2.0])).item(), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("how", ["hessian", "reverse over reverse", "plain", "jacfwd of jacfwd"])
+def test_hessians(how, pendulum) -> None:
+    x, p = torch.tensor([0.4, 0.1]), torch.tensor([[2.0, 0.3]])
+
+    def energy(x: Tensor) -> Tensor:
+        return solve(pendulum.field, 0.0, 1.2, x[None], p, **TIGHT).x.square().sum()
+
+    def slope(x: Tensor) -> Tensor:
+        end, by_x, *_ = pendulum.derivatives(0.0, 1.2, x, p[0])
+        return 2 * by_x.mT @ end
+
+    truth = torch.stack([central(slope, x, v) for v in torch.eye(2)])
+    if how == "hessian":
+        found = torch.func.hessian(energy)(x)
+    elif how == "reverse over reverse":
+        found = torch.func.jacrev(torch.func.jacrev(energy))(x)
+    elif how == "jacfwd of jacfwd":
+        found = torch.func.jacfwd(torch.func.jacfwd(energy))(x)
+    else:
+        leaf = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad(energy(leaf), leaf, create_graph=True)
+        found = torch.stack([torch.autograd.grad(a, leaf, retain_graph=True)[0] for a in first])
+    assert (found - truth).abs().max() < 1e-5
+
+
+def test_mixed_derivatives_in_time_and_state(pendulum) -> None:
+    """d/dt of the Jacobian is Db(t, X) times the Jacobian."""
+    s, t, p = torch.zeros(1), torch.tensor([1.1]), torch.tensor([[2.0, 0.3]])
+    x, v = torch.tensor([[0.4, 0.1]]), torch.tensor([[1.0, -1.0]])
+
+    def along_v(t: Tensor) -> Tensor:
+        run = lambda x: solve(pendulum.field, s, t, x, p, **TIGHT).x  # noqa: E731
+        return torch.func.jvp(run, (x,), (v,))[1]
+
+    _, found = torch.func.jvp(along_v, (t,), (torch.ones(1),))
+    end, by_x, *_ = pendulum.derivatives(0.0, 1.1, x[0], p[0])
+    _, truth = torch.func.jvp(
+        lambda y: pendulum.field(t, y, p), (end[None],), ((by_x @ v[0])[None],)
+    )
+    assert (found - truth).abs().max() < 1e-6
+
+
+# ---------------------------------------------------------------------------- parameters
+
+
+class Network(nn.Module):
+    """A small field with parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.outer(torch.tanh(self.inner(torch.cat([x, t[:, None]], dim=1))))
+
+
+def differences(network: Network, loss, h: float = 1e-3) -> list[Tensor]:
+    """Gradients of a loss in the parameters by central differences of order 6."""
+    found = []
+    for parameter in network.parameters():
+        gradient = torch.zeros_like(parameter)
+        for i in range(parameter.numel()):
+            before = parameter.data.clone()
+
+            def moved(step: Tensor, i=i, parameter=parameter, before=before) -> Tensor:
+                parameter.data = before.clone()
+                parameter.data.view(-1)[i] += step
+                with torch.no_grad():
+                    return loss()
+
+            gradient.view(-1)[i] = central(moved, torch.zeros(()), torch.ones(()), h)
+            parameter.data = before
+        found.append(gradient)
+    return found
+
+
+def test_parameters_of_the_field_against_differences() -> None:
+    network, x = Network(), torch.randn(3, 2)
+    loss = lambda: solve(network, 0.0, 1.0, x, method=RK4(), steps=4).x.square().sum()  # noqa: E731
+    expected = differences(network, loss)
+    found = torch.autograd.grad(loss(), list(network.parameters()))
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).abs().max() < 1e-9
+
+
+@ALL
+@pytest.mark.parametrize("kind", ["module", "method", "closure", "pytree"])
+def test_parameters_however_they_are_held(kind, options) -> None:
+    network, x = Network(), torch.randn(3, 2)
+    parameters = list(network.parameters())
+    truth = torch.autograd.grad(
+        solve(network, 0.0, 1.0, x, method=RK4(), steps=40).x.square().sum(), parameters
+    )
+    field, start = {
+        "module": (network, x),
+        "method": (network.forward, x),
+        "closure": (lambda t, x: network(t, x), x),
+        "pytree": (lambda t, z: {"x": network(t, z["x"])}, {"x": x}),
+    }[kind]
+    end = solve(field, 0.0, 1.0, start, **options).x
+    end = end["x"] if kind == "pytree" else end
+    found = torch.autograd.grad(end.square().sum(), parameters)
+    for a, b in zip(found, truth, strict=True):
+        assert (a - b).abs().max() < 1e-5
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "nest", ["alone", "inside vmap", "around jvp", "around vmap", "around grad"]
+)
+def test_tangents_of_parameters(nest, options) -> None:
+    """The field carries the tangents, at an outer level where x carries none or others."""
+    network, x = Network(), torch.randn(3, 2)
+    options = options | ({"rtol": 1e-7, "atol": 1e-7} if "rtol" in options else {"steps": 15})
+    parameters = {k: p.detach() for k, p in network.named_parameters()}
+    tangents = {k: torch.randn_like(p) for k, p in parameters.items()}
+
+    def run(parameters: dict[str, Tensor], x: Tensor, solver: dict) -> Tensor:
+        def field(t: Tensor, x: Tensor) -> Tensor:
+            return torch.func.functional_call(network, parameters, (t, x))
+
+        return solve(field, 0.0, 1.0, x, **solver).x
+
+    def nested(parameters: dict[str, Tensor], solver: dict) -> Tensor:
+        if nest == "around jvp":
+            return torch.func.jvp(
+                lambda x: run(parameters, x, solver), (x,), (torch.ones_like(x),)
+            )[1]
+        if nest == "around vmap":
+            return torch.func.vmap(lambda x: run(parameters, x[None], solver)[0])(x)
+        if nest == "around grad":
+            return torch.func.grad(lambda x: run(parameters, x, solver).square().sum())(x)
+        return run(parameters, x, solver)
+
+    def moved(step: Tensor) -> Tensor:
+        at = {k: p + step * tangents[k] for k, p in parameters.items()}
+        return nested(at, {"method": RK4(), "steps": 15})
+
+    truth = central(moved, torch.zeros(()), torch.ones(()))
+    if nest == "inside vmap":
+        two = {k: torch.stack([v, -v]) for k, v in tangents.items()}
+        push = lambda v: torch.func.jvp(lambda p: nested(p, options), (parameters,), (v,))[1]  # noqa: E731
+        up, down = torch.func.vmap(push)(two)
+        assert torch.allclose(up, -down)
+        found = up
+    else:
+        _, found = torch.func.jvp(lambda p: nested(p, options), (parameters,), (tangents,))
+    assert (found - truth).abs().max() < 1e-5
+
+
+def test_gradients_of_parameters_reach_through_an_inner_transform() -> None:
+    network, x = Network(), torch.randn(3, 2)
+
+    def rate(options: dict) -> Tensor:
+        run = lambda x: solve(network, 0.0, 1.0, x, **options).x  # noqa: E731
+        return torch.func.jvp(run, (x,), (torch.ones_like(x),))[1].square().sum()
+
+    found = torch.autograd.grad(rate(TIGHT), list(network.parameters()), allow_unused=True)
+    truth = torch.autograd.grad(
+        rate({"method": RK4(), "steps": 40}), list(network.parameters()), allow_unused=True
+    )
+    for a, b in zip(found, truth, strict=True):
+        assert (a is None) == (b is None)  # the last bias moves no derivative, but by the others
+        assert a is None or (a - b).abs().max() < 1e-6
+
+
+def test_a_parameter_that_is_frozen_costs_no_graph() -> None:
+    network = Network().requires_grad_(False)
+    assert not solve(network, 0.0, 1.0, torch.randn(3, 2)).x.requires_grad
+
+
+# ---------------------------------------------------------------------------- contexts
+
+
+@ALL
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_contexts_without_gradients_give_values(context, options, pendulum, case) -> None:
+    primals, (truth, *_) = case
+    leaves = [a.clone().requires_grad_() for a in primals]
+    with context():
+        value = flow(pendulum, options)(*leaves)
+        fresh = flow(pendulum, options)(*[a.clone() for a in primals])
+    assert not value.requires_grad
+    assert (value - truth).abs().max() < ACCURACY
+    assert torch.equal(fresh, value)
+
+
+def test_detached_arguments_have_no_derivative(pendulum, case) -> None:
+    (s, t, x, p), _ = case
+
+    def run(x: Tensor, p: Tensor) -> Tensor:
+        return solve(pendulum.field, s, t, x.detach(), p, **TIGHT).x
+
+    value, tangent = torch.func.jvp(run, (x, p), (torch.ones_like(x), torch.zeros_like(p)))
+    assert torch.equal(tangent, torch.zeros_like(value))
+
+
+def test_forward_mode_works_without_gradients(pendulum, case) -> None:
+    primals, _ = case
+    tangents, image = directions(case)[-1]
+    with torch.no_grad():
+        _, tangent = torch.func.jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
+    assert (tangent - image).abs().max() < ACCURACY
+    with torch.inference_mode():
+        _, tangent = torch.func.jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
+    assert (tangent - image).abs().max() < ACCURACY
+
+
+def test_the_grid_is_frozen_for_derivatives_of_parameters_too() -> None:
+    """A tangent in the field must not reach the step sizes: forward and reverse mode agree."""
+    x = torch.tensor([[1.0]])
+
+    def run(k: Tensor) -> Tensor:
+        return solve(lambda t, x: -k * x**3, 0.0, 3.0, x, rtol=1e-2, atol=1e-2).x.sum()
+
+    k = torch.tensor(3.0)
+    _, tangent = torch.func.jvp(run, (k,), (torch.tensor(1.0),))
+    assert tangent.item() == pytest.approx(torch.func.grad(run)(k).item(), rel=1e-13)
+
+
+def test_a_field_may_differentiate_itself(pendulum) -> None:
+    """A field made of derivatives, as of a log-density, under an outer derivative."""
+
+    def field(t: Tensor, z: Tensor) -> Tensor:
+        x = z[:, :1]
+        value, slope = torch.func.jvp(torch.sin, (x,), (torch.ones_like(x),))
+        return torch.cat([value, slope], dim=1)
+
+    z = torch.tensor([[0.5, 0.0], [1.0, 0.2]])
+    run = lambda z: solve(field, 0.0, 1.0, z, **TIGHT).x  # noqa: E731
+    end, tangent = torch.func.jvp(run, (z,), (torch.tensor([[1.0, 0.0]]).expand(2, 2),))
+    # log dX/dx is the integral of the divergence, cos x.
+    assert torch.allclose(tangent[:, 0], torch.exp(end[:, 1] - z[:, 1]), rtol=1e-8)
+    leaf = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(run(leaf)[:, 0].sum(), leaf)
+    assert torch.allclose(gradient[:, 0], tangent[:, 0], rtol=1e-9)

@@ -1,0 +1,119 @@
+"""Measured orders: the slope of the error over the step on flows known in closed form."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+import flowmaps as fm
+from flowmaps.solvers import RK4, Dopri5, Euler, Heun, Midpoint, Stepper, Tsit5, solve
+
+METHODS: list[Stepper] = [Euler(), Midpoint(), Heun(), RK4(), Tsit5(), Dopri5()]
+ADAPTIVE: list[Stepper] = [Tsit5(), Dopri5()]
+SHIPPED = {
+    name
+    for name, entry in ((name, getattr(fm.solvers, name)) for name in fm.solvers.__all__)
+    if isinstance(entry, type) and hasattr(entry, "tableau")
+}
+# Where the error is clean: steps fine enough for the leading term, coarse enough for rounding.
+GRIDS = {1: [100, 150, 225], 2: [60, 90, 135], 4: [20, 30, 45], 5: [80, 120, 180]}
+FLOWS = {
+    1: {"logistic": 1.0},
+    2: {"logistic": 2.0, "gaussian": 1.0, "riccati": 1.0},
+    4: {"logistic": 2.0, "gaussian": 2.0, "swing": 2.0},
+    5: {"swing": 3.0},
+}
+CASES = [
+    pytest.param(method, flow, *ends, id=f"{method!r}-{flow}-{name}")
+    for method in METHODS
+    for flow, span in FLOWS[method.order].items()
+    for name, ends in (("forth", (0.0, span)), ("back", (span, 0.0)))
+]
+
+
+def slope(steps: list[int], errors: list[float]) -> float:
+    """Order of the errors over the step, all of which must be clean."""
+    assert 1e-12 <= min(errors) <= max(errors) <= 1e-3, errors
+    return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+
+
+def test_every_method_is_measured() -> None:
+    assert {type(method).__name__ for method in METHODS} == SHIPPED - {"ExplicitRungeKutta"}
+
+
+@pytest.mark.parametrize(("method", "flow", "s", "t"), CASES)
+def test_errors_fall_with_the_orders(method, flow, s, t, exact_flows) -> None:
+    exact = exact_flows[flow]
+    x = torch.tensor(exact.start)
+    ends, inside, rates = [], [], []
+    for steps in GRIDS[method.order]:
+        # The same places in steps of every size, for the error inside a step depends on the place.
+        places = torch.arange(steps)[:, None] + torch.tensor([0.25, 0.5, 0.75, 1.0])
+        times = s + (t - s) * places.flatten() / steps
+        solution = solve(exact.field, s, t, x, method=method, steps=steps, dense=True)
+        path, velocity = torch.func.jvp(solution, (times,), (torch.ones_like(times),))
+        clocks, many = times.repeat_interleave(len(x)), x.repeat(len(times), 1)
+        truth = exact.flow(torch.full_like(clocks, s), clocks, many)
+        rate = exact.field(clocks, truth).reshape(path.shape)
+        truth = truth.reshape(path.shape)
+        ends.append((solution.x - truth[-1]).abs().max().item())
+        inside.append((path - truth).abs().max().item())
+        rates.append((velocity - rate).abs().max().item())
+    # An interpolant of order q has local errors h^(q + 1), its derivative h^q.
+    p, q, grid = method.order, method.dense_order, GRIDS[method.order]
+    assert slope(grid, ends) == pytest.approx(p, abs=0.2), ends
+    assert slope(grid, inside) == pytest.approx(min(p, q + 1), abs=0.2), inside
+    assert slope(grid, rates) == pytest.approx(min(p, q), abs=0.2), rates
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_one_step_is_exact_for_powers_of_time_below_the_order(method) -> None:
+    for degree in range(method.order):
+        found = solve(
+            lambda t, x, k=degree: (k + 1) * t[:, None] ** k + 0 * x,
+            0.0,
+            1.0,
+            torch.zeros(1, 1),
+            method=method,
+            steps=1,
+        )
+        assert found.x.item() == pytest.approx(1.0, abs=1e-14)
+
+
+@pytest.mark.parametrize("method", ADAPTIVE, ids=repr)
+@pytest.mark.parametrize("ends", [(0.1, 1.8), (1.8, 0.1)], ids=["forth", "back"])
+def test_the_error_falls_with_the_tolerance(method, ends, exact) -> None:
+    x = torch.tensor(exact.start)
+    s, t = ends
+    truth = exact.flow(torch.full((len(x),), s), torch.full((len(x),), t), x)
+    for exponent in range(4, 11, 2):
+        rtol = 10.0**-exponent
+        found = solve(exact.field, s, t, x, method=method, rtol=rtol, atol=rtol)
+        error = ((found.x - truth).abs() / (1 + truth.abs())).max().item()
+        assert error < rtol * 10
+
+
+@pytest.mark.parametrize("method", ADAPTIVE, ids=repr)
+@pytest.mark.parametrize("t", [6.0, -6.0], ids=["forth", "back"])
+def test_the_error_stays_in_proportion_to_the_tolerance(method, t, pendulum) -> None:
+    x, p = torch.tensor([[2.5, 0.3]]), torch.tensor([[2.0, 0.5]])
+    truth = pendulum.solution(0.0, t, x[0], p[0])
+    for exponent in range(4, 11, 2):
+        rtol = 10.0**-exponent
+        found = solve(pendulum.field, 0.0, t, x, p, method=method, rtol=rtol, atol=rtol)
+        error = ((found.x - truth).abs() / (1 + truth.abs())).max().item()
+        assert rtol / 100 < error < rtol * 100
+
+
+@pytest.mark.parametrize("method", [*ADAPTIVE, Heun()], ids=repr)
+def test_the_work_grows_as_the_order_says(method, pendulum) -> None:
+    x, p = torch.tensor([[2.5, 0.3]]), torch.tensor([[2.0, 0.5]])
+    tolerances = (1e-4, 1e-6, 1e-8) if method.order > 2 else (1e-2, 1e-4)
+    steps = [
+        solve(pendulum.field, 0.0, 6.0, x, p, method=method, rtol=r, atol=r).statistics.accepted
+        for r in tolerances
+    ]
+    for coarse, fine in pairwise(steps):  # the local error of the embedded method is kept constant
+        expected = 100 ** (1 / (method.error_order + 1))
+        assert (fine / coarse).item() == pytest.approx(expected, rel=0.25), steps
