@@ -5,6 +5,7 @@ times given as tensors) only at doors that are host code anyway and under ``chec
 """
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -18,12 +19,17 @@ from flowmaps._typing import Condition, Time
 
 __all__ = [
     "as_clock",
+    "as_numbers",
     "as_time",
+    "brief",
     "check_condition",
     "check_output",
     "check_state",
     "checking",
     "checks_values",
+    "first_line",
+    "fit_event",
+    "is_number",
     "per_sample",
     "require_finite",
     "time_like",
@@ -121,6 +127,59 @@ def shorten(samples: list[int], most: int = 8) -> str:
     return f"[{', '.join(map(str, samples[:most]))}, ... {len(samples)} in all]"
 
 
+def brief(value: Any, most: int = 100) -> str:
+    """Print what was got on one line, the beginning of what is long."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of foreign code says, without the stack that may follow."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def is_number(value: Any) -> bool:
+    """Tell a real number from anything else, truth values among it."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def as_numbers(value: float | Sequence[Any] | Tensor, name: str) -> Tensor:
+    """Return a constant in float64: a number, a (nested) list of them or a tensor, detached.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    try:
+        tensor = torch.as_tensor(value)
+        if tensor.is_complex() or tensor.dtype == torch.bool:
+            raise TypeError(f"got dtype {tensor.dtype}")
+        return torch.as_tensor(value, dtype=torch.float64).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be a real number, a list of numbers or a tensor, got {brief(value)}"
+        ) from error
+
+
+def fit_event(value: Tensor, x: Tensor, name: str) -> Tensor:
+    """Return value in x's dtype and device if it broadcasts against x's event, never its batch.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    event = x.shape[1:]
+    own = value.shape
+    if len(own) > len(event) or any(
+        a not in (1, b) for a, b in zip(reversed(own), reversed(event), strict=False)
+    ):
+        raise ValueError(
+            f"{name} has shape {tuple(own)}, which does not broadcast against one sample's "
+            f"shape {tuple(event)}"
+        )
+    return value.to(x)
+
+
 def as_time(time: Time, x: Tensor, name: str) -> float | Tensor:
     """Return a time as a float if it is a number, else as a clock: float64 (batch,) on x's device.
 
@@ -133,13 +192,13 @@ def as_time(time: Time, x: Tensor, name: str) -> float | Tensor:
         time = torch.as_tensor(time, device=x.device)
     if isinstance(time, Tensor):
         return _tensor_time(time, x, name)
-    if isinstance(time, Real) and not isinstance(time, (bool, np.bool_)):
+    if is_number(time):
         if not math.isfinite(time):
             raise ValueError(f"{name} must be a finite time, got {time}")
         return float(time)
     raise TypeError(
         f"{name} must be a number or a tensor of shape () or (batch,), "
-        f"got {type(time).__name__} {time!r}"
+        f"got {type(time).__name__} {brief(time)}"
     )
 
 
@@ -160,7 +219,10 @@ def _tensor_time(time: Tensor, x: Tensor, name: str) -> Tensor:
         time = time.to(x.device)
     time = time.to(torch.float64)
     # Compiled forward mode accepts no expanded view: primal and tangent must be laid out alike.
-    return time if time.ndim else time.expand(x.shape[0]).contiguous()
+    time = time if time.ndim else time.expand(x.shape[0]).contiguous()
+    if checks_values(time):
+        require_finite(time, name)
+    return time
 
 
 def as_clock(time: Time, x: Tensor, name: str = "t") -> Tensor:

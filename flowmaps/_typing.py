@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Shaped
 from torch import Tensor
 
@@ -38,8 +39,8 @@ Codes = Int[Tensor, " batch"]
 Leaf = Shaped[Tensor, "batch ..."]
 """A leaf of a condition."""
 
-Time = float | Tensor
-"""A time as users give it: a number, a tensor of shape () or (batch,)."""
+Time = float | np.number | np.ndarray | Tensor
+"""A time as users give it: a number, a tensor (or an array) of shape () or (batch,)."""
 Condition = Any
 """A tensor or a pytree of tensors with a leading batch axis, or None."""
 Field = Callable[..., Tensor]

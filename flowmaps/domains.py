@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from flowmaps._checks import as_numbers, brief, is_number
+
 __all__ = ["Ball", "Box", "Domain", "Points", "SubLevel"]
 
 Rows = Float[Tensor, "n d"]
@@ -80,6 +82,7 @@ class Domain(ABC):
             Tensor (n,) of truth values; a point with NaN is outside.
 
         Raises:
+            TypeError: if x is no tensor.
             ValueError: if x has another shape.
 
         Example:
@@ -87,6 +90,8 @@ class Domain(ABC):
             >>> fm.domains.Box(0.0, 1.0).contains(torch.tensor([[0.5], [2.0]])).tolist()
             [True, False]
         """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"points must be a tensor (n, {self.dim}), got {type(x).__name__}")
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"points must have shape (n, {self.dim}), got {tuple(x.shape)}")
         return self._contains(x)
@@ -112,11 +117,11 @@ def _random(
 
 
 def _vector(value: float | Sequence[float] | Tensor, name: str) -> Tensor:
-    vector = torch.atleast_1d(torch.as_tensor(value, dtype=torch.float64, device="cpu")).detach()
+    vector = torch.atleast_1d(as_numbers(value, name)).cpu()
     if vector.ndim != 1 or not torch.isfinite(vector).all():
         raise ValueError(
             f"{name} must be a finite number or vector (d,), "
-            f"got shape {tuple(vector.shape)} with values {vector.tolist()}"
+            f"got shape {tuple(vector.shape)} with values {brief(vector.tolist())}"
         )
     return vector.clone()
 
@@ -129,6 +134,7 @@ class Box(Domain):
         lower, upper: numbers, lists or tensors (d,); finite, lower < upper in every coordinate.
 
     Raises:
+        TypeError: if a bound is no number, list or tensor.
         ValueError: if a bound is not finite, the lengths differ, or lower is not below upper.
 
     Example:
@@ -180,6 +186,7 @@ class Ball(Domain):
         radius: positive number.
 
     Raises:
+        TypeError: if the radius is no number, or the center no number, list or tensor.
         ValueError: if the center is not finite or the radius not positive.
 
     Example:
@@ -191,6 +198,8 @@ class Ball(Domain):
 
     def __init__(self, center: float | Sequence[float] | Tensor, radius: float):
         self.center = _vector(center, "center")
+        if not is_number(radius):
+            raise TypeError(f"radius must be a number, got {brief(radius)}")
         if not 0.0 < radius < float("inf"):
             raise ValueError(f"radius must be positive and finite, got {radius}")
         self.radius = float(radius)
@@ -228,7 +237,7 @@ class SubLevel(Domain):
     Raises:
         ValueError: if level is not finite; when sampling, if hardly a draw (one in 10,000) is
             accepted.
-        TypeError: if box is no Box.
+        TypeError: if box is no Box, function not callable or level no number.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -241,6 +250,10 @@ class SubLevel(Domain):
     def __init__(self, function: Callable[[Tensor], Tensor], level: float, box: Box):
         if not isinstance(box, Box):
             raise TypeError(f"box must be a flowmaps.domains.Box, got {type(box).__name__}")
+        if not callable(function) or not is_number(level):
+            raise TypeError(
+                f"SubLevel needs a callable and a number, got {brief(function)} and {brief(level)}"
+            )
         if not abs(level) < float("inf"):
             raise ValueError(f"level must be finite, got {level}")
         super().__init__(box.dim)
@@ -286,6 +299,7 @@ class Points(Domain):
         data: tensor (m, d), m at least 1; kept detached, as it is.
 
     Raises:
+        TypeError: if data is no tensor.
         ValueError: if data has another shape or values that are not finite.
 
     Example:
@@ -295,6 +309,8 @@ class Points(Domain):
     """
 
     def __init__(self, data: Rows):
+        if not isinstance(data, Tensor):
+            raise TypeError(f"data must be a tensor (m, d), got {type(data).__name__}")
         if data.ndim != 2 or len(data) == 0 or not torch.isfinite(data).all():
             raise ValueError(
                 f"data must be finite points (m, d) with m >= 1, got shape {tuple(data.shape)}; "

@@ -19,7 +19,7 @@ class UntrainedTimes(FlowMapError, ValueError):
 
 
 class SolveError(FlowMapError, RuntimeError):
-    """A numerical solve failed for at least one sample; the message names samples, times and last step."""
+    """A solve failed for at least one sample; the message names samples, times and last step."""
 
 
 class UnsupportedTransform(FlowMapError, RuntimeError):

@@ -1,14 +1,14 @@
 """Adapters and combinators of fields: any callable ``b(t, x)`` or ``b(t, x, condition)``."""
 
 import math
-from collections.abc import Callable
-from numbers import Real
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from flowmaps._checks import as_numbers, brief, fit_event, is_number
 from flowmaps._typing import Field
 
 __all__ = ["per_sample", "reversed_time", "scalar_time", "scaled"]
@@ -89,8 +89,8 @@ def reversed_time(field: Field, about: float = 0.0) -> Field:
         -2.0
     """
     _check_callable(field)
-    if not isinstance(about, Real) or not math.isfinite(about):
-        raise ValueError(f"about must be a finite time, got {about!r}")
+    if not is_number(about) or not math.isfinite(about):
+        raise ValueError(f"about must be a finite time, got {brief(about)}")
 
     def backward(t: Tensor, x: Tensor, *condition: Any) -> Tensor:
         return -field(2 * about - t, x, *condition)
@@ -98,14 +98,15 @@ def reversed_time(field: Field, about: float = 0.0) -> Field:
     return backward
 
 
-def scaled(field: Field, state: float | Tensor = 1.0, time: float = 1.0) -> Field:
+def scaled(field: Field, state: float | Sequence[float] | Tensor = 1.0, time: float = 1.0) -> Field:
     """Return the field in other units: with y = x / state and r = t / time, dy/dr.
 
     That is time / state b(time r, state y).
 
     Args:
         field: b.
-        state: unit of the state, a number or a tensor that broadcasts against the event; not zero.
+        state: unit of the state, a number, a list or a tensor that broadcasts against the event;
+            not zero.
         time: unit of time, positive.
 
     Raises:
@@ -118,14 +119,17 @@ def scaled(field: Field, state: float | Tensor = 1.0, time: float = 1.0) -> Fiel
         -2.0
     """
     _check_callable(field)
-    if not isinstance(time, Real) or not 0 < time < math.inf:
-        raise ValueError(f"the unit of time must be a positive number, got {time!r}")
-    unit = torch.as_tensor(state, dtype=None if isinstance(state, Tensor) else torch.float64)
-    if not torch.isfinite(unit).all() or (unit == 0).any():
-        raise ValueError(f"the unit of the state must be finite and not zero, got {state!r}")
+    if not is_number(time) or not 0 < time < math.inf:
+        raise ValueError(f"the unit of time must be a positive number, got {brief(time)}")
+    fixed = as_numbers(state, "the unit of the state")
+    if not torch.isfinite(fixed).all() or (fixed == 0).any():
+        raise ValueError(
+            f"the unit of the state must be finite and not zero, got {brief(fixed.tolist())}"
+        )
+    unit = state if isinstance(state, Tensor) else fixed  # a unit may be differentiated
 
     def in_units(t: Tensor, y: Tensor, *condition: Any) -> Tensor:
-        size = unit.to(y)
+        size = fit_event(unit, y, "the unit of the state")
         return time / size * field(time * t, size * y, *condition)
 
     return in_units
@@ -133,4 +137,6 @@ def scaled(field: Field, state: float | Tensor = 1.0, time: float = 1.0) -> Fiel
 
 def _check_callable(function: Any) -> None:
     if not callable(function):
-        raise TypeError(f"a field is a callable b(t, x) or b(t, x, condition), got {function!r}")
+        raise TypeError(
+            f"a field is a callable b(t, x) or b(t, x, condition), got {brief(function)}"
+        )

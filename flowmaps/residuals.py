@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._checks import (
     as_clock,
     as_time,
+    brief,
     check_condition,
     check_output,
     check_state,
@@ -37,6 +38,8 @@ __all__ = [
 
 
 def _field(field: Field, t: Time, x: Tensor, condition: Condition) -> Tensor:
+    if not callable(field):
+        raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     extra = () if condition is None else (condition,)
     return check_output(field(time_like(as_clock(t, x, "t"), x), x, *extra), x, "the field")
 
@@ -60,6 +63,7 @@ def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = Non
         >>> fm.residuals.identity(fm.maps.Identity(), 0.5, torch.ones(1, 1)).item()
         0.0
     """
+    t = as_time(t, check_state(x), "t")
     return _map(flow_map, t, t, x, condition) - x
 
 
@@ -141,6 +145,7 @@ def semigroup(
         >>> fm.residuals.semigroup(shift, 0.0, 0.5, 1.0, torch.ones(1, 1)).item()
         0.0
     """
+    u = as_time(u, check_state(x), "u")
     middle = _map(flow_map, s, u, x, condition)
     return _map(flow_map, u, t, middle, condition) - _map(flow_map, s, t, x, condition)
 
@@ -227,7 +232,7 @@ def _path(
     flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition, nodes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return states (nodes, batch, *event) at the nodes, times and weights (nodes, batch)."""
-    if not isinstance(nodes, int) or nodes < 1:
+    if not isinstance(nodes, int) or isinstance(nodes, bool) or nodes < 1:
         raise ValueError(f"nodes must be a whole number of at least 1, got {nodes!r}")
     check_condition(condition, check_state(x))
     start, end = as_clock(s, x, "s"), as_clock(t, x, "t")

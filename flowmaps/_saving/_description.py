@@ -2,8 +2,10 @@
 
 import math
 from importlib import import_module
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +17,14 @@ _ROOMS = ("maps", "networks", "solvers", "interpolants", "problems", "domains")
 
 
 class Describer:
-    """Turns objects into JSON; an object met twice is described once."""
+    """Turns objects into JSON; an object met twice is described once.
+
+    ``objects`` holds all that were met, by the number that their description gives them.
+    """
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
-        self.keep: list[Any] = []
+        self.objects: dict[int, Any] = {}
         self.names: set[str] = set()
 
     def describe(self, value: Any, name: str) -> Any:
@@ -28,9 +33,13 @@ class Describer:
         Raises:
             TypeError: for a dictionary with keys other than text.
         """
-        if value is None or isinstance(value, bool | int | str):
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool | str):
             return value
-        if isinstance(value, float):
+        if isinstance(value, Integral):
+            return int(value)
+        if isinstance(value, Real):
             return float(value) if math.isfinite(value) else {"float": repr(float(value))}
         if isinstance(value, list | tuple):
             return [self.describe(item, name) for item in value]
@@ -47,15 +56,11 @@ class Describer:
 
     def _object(self, value: Any, name: str) -> dict[str, Any]:
         number = self.seen[id(value)] = len(self.seen)
-        self.keep.append(value)
-        owner = getattr(value, "__self__", None)
-        if owner is not None and room(type(owner)) and hasattr(owner, "config"):
-            return {
-                "method": value.__name__,
-                "of": self.describe(owner, name),
-                "number": number,
-            }
-        if room(type(value)) and hasattr(value, "config"):
+        self.objects[number] = value
+        owner, method = getattr(value, "__self__", None), getattr(value, "__name__", "")
+        if _has_method(owner, method) and getattr(owner, method) == value:
+            return {"method": method, "of": self.describe(owner, name), "number": number}
+        if _describes_itself(value):
             config = {key: self.describe(item, key) for key, item in value.config().items()}
             return {"class": room(type(value)), "config": config, "number": number}
         return {"supplied": self._unused(name), "type": _type_name(value), "number": number}
@@ -71,6 +76,8 @@ class Describer:
 
 class Builder:
     """Turns JSON back into objects.
+
+    ``built`` holds the objects by the number that their description gives them.
 
     Args:
         supplied: the objects that could not be described, by name.
@@ -89,7 +96,9 @@ class Builder:
         """
         try:
             return self._build(node)
-        except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        except LoadError:
+            raise
+        except Exception as error:  # a description can be wrong in any way
             raise LoadError(f"the map's description is malformed: {error!r}") from error
 
     def _build(self, node: Any) -> Any:
@@ -105,8 +114,10 @@ class Builder:
             return {key: self._build(item) for key, item in node["dict"].items()}
         if "same" in node:
             return self.built[node["same"]]
-        value = self._object(node)
-        self.built[node["number"]] = value
+        number, value = node["number"], self._object(node)
+        if not isinstance(number, int) or number in self.built:
+            raise LoadError(f"the map's description is malformed: an object has number {number!r}")
+        self.built[number] = value
         return value
 
     def _object(self, node: dict[str, Any]) -> Any:
@@ -118,7 +129,7 @@ class Builder:
         config = {key: self._build(item) for key, item in node["config"].items()}
         try:
             return kind(**config)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # whatever a constructor makes of arguments not meant for it
             raise LoadError(f"cannot rebuild {node['class']}: {error}") from error
 
     def _supplied(self, name: str, kind: str) -> Any:
@@ -140,6 +151,16 @@ def room(kind: type) -> str | None:
     return f"{path[1]}:{kind.__name__}" if kind.__name__ in public else None
 
 
+def _describes_itself(value: Any) -> bool:
+    return room(type(value)) is not None and hasattr(value, "config")
+
+
+def _has_method(owner: Any, name: Any) -> bool:
+    """Tell whether name is a public method of an object that may be saved; runs no property."""
+    public = isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+    return public and _describes_itself(owner) and callable(getattr(type(owner), name, None))
+
+
 def _class(name: Any) -> Any:
     """Return the class that "room:Class" names, one that may be saved and no other."""
     place, _, kind = str(name).partition(":")
@@ -152,9 +173,9 @@ def _class(name: Any) -> Any:
 
 def _method(owner: Any, name: Any) -> Any:
     """Return a public bound method of an object of flowmaps."""
-    found = None if str(name).startswith("_") else getattr(owner, str(name), None)
+    found = getattr(owner, name) if _has_method(owner, name) else None
     if getattr(found, "__self__", None) is not owner:
-        raise LoadError(f"{type(owner).__name__} has no method {name}")
+        raise LoadError(f"{type(owner).__name__} has no method {name!r} to be used by a map")
     return found
 
 

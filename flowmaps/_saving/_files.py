@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +62,9 @@ def save(flow_map: nn.Module, folder: str | os.PathLike[str], overwrite: bool = 
         raise FileExistsError(
             f"{folder} already holds a map; pass overwrite=True or another folder"
         )
-    structure = Describer().describe(flow_map, "flow_map")
-    tensors = {k: v.detach().cpu().contiguous() for k, v in _tensors(flow_map).items()}
+    describer = Describer()
+    structure = describer.describe(flow_map, "flow_map")
+    tensors = {k: v.detach().cpu().contiguous() for k, v in _tensors(describer.objects).items()}
     raw = serialise({k: v.clone() for k, v in tensors.items()})
     weights = f"flowmap-{hashlib.sha256(raw).hexdigest()}.safetensors"
     written = {
@@ -75,7 +78,7 @@ def save(flow_map: nn.Module, folder: str | os.PathLike[str], overwrite: bool = 
     _replace(folder / weights, raw)
     _replace(folder / _STRUCTURE, json.dumps(written, indent=1, allow_nan=False).encode())
     for old in folder.iterdir():
-        if _WEIGHTS.fullmatch(old.name) and old.name != weights:
+        if _WEIGHTS.fullmatch(old.name.removesuffix(".new")) and old.name != weights:
             old.unlink()
     return folder
 
@@ -108,23 +111,41 @@ def load(folder: str | os.PathLike[str], **supplied: Any) -> Any:
     structure, weights = _read(folder)
     builder = Builder(supplied)
     flow_map = builder.build(structure)
-    if not isinstance(flow_map, nn.Module):
+    if not isinstance(flow_map, nn.Module) or builder.built.get(0) is not flow_map:
         raise LoadError(f"{folder / _STRUCTURE} is not a map's description")
     if unused := sorted(set(supplied) - builder.used):
         raise LoadError(f"this map asks for {sorted(builder.used)}, but was also given {unused}")
-    _restore(flow_map, weights, folder)
-    return flow_map.eval()
+    _restore(builder.built, weights, folder)
+    for _, part in _roots(builder.built):
+        part.eval()
+    return flow_map
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
+def _roots(objects: dict[int, Any]) -> Iterator[tuple[int, nn.Module]]:
+    """Yield the map, number 0, and the modules beside its own, such as a method's owner."""
+    covered: set[int] = set()
+    for number, part in sorted(objects.items()):
+        if isinstance(part, nn.Module) and id(part) not in covered:
+            covered.update(id(module) for module in part.modules())
+            yield number, part
+
+
+def _tensors(objects: dict[int, Any]) -> dict[str, Tensor]:
     """Return every parameter and buffer, also those that a state_dict leaves out."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    return {**parameters, **dict(module.named_buffers(remove_duplicate=False))}
+    found: dict[str, Tensor] = {}
+    for number, part in _roots(objects):
+        prefix = f"{number}:" if number else ""
+        for name, tensor in chain(
+            part.named_parameters(remove_duplicate=False),
+            part.named_buffers(remove_duplicate=False),
+        ):
+            found[prefix + name] = tensor
+    return found
 
 
-def _restore(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """Put the weights into a module, in the dtype in which they were saved."""
-    own = _tensors(module)
+def _restore(objects: dict[int, Any], weights: dict[str, Tensor], folder: Path) -> None:
+    """Put the weights into the modules, in the dtype in which they were saved."""
+    own = _tensors(objects)
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if shapes != saved:
@@ -135,6 +156,7 @@ def _restore(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> Non
 
 
 def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
     if not folder.is_dir():
@@ -149,7 +171,10 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         raise LoadError(f"{folder} holds no whole map: {name} cannot be read ({error})") from error
     if f"flowmap-{hashlib.sha256(raw).hexdigest()}.safetensors" != name:
         raise LoadError(f"{folder / name} is corrupt or truncated: its checksum differs")
-    return written["flow_map"], parse(raw)
+    try:
+        return written["flow_map"], parse(raw)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise LoadError(f"{folder / name} is no file of weights: {error}") from error
 
 
 def _read_structure(folder: Path) -> dict[str, Any]:
@@ -181,8 +206,12 @@ def _checksum(structure: Any) -> str:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole, or as it was before."""
     fresh = path.with_name(path.name + ".new")
-    with open(fresh, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    try:
+        with open(fresh, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise

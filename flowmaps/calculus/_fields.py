@@ -5,7 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock, check_condition, check_output, check_state, time_like
+from flowmaps._checks import (
+    as_clock,
+    brief,
+    check_condition,
+    check_output,
+    check_state,
+    time_like,
+)
 from flowmaps._typing import Condition, Field, Time
 from flowmaps.calculus._jvp import pushforward
 from flowmaps.calculus._matrices import as_columns, basis
@@ -19,6 +26,8 @@ def _directional(
     """Return the function v -> Db(t, x) v."""
     x = check_state(x)
     check_condition(condition, x)
+    if not callable(field):
+        raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     time = time_like(as_clock(t, x, "t"), x)
     extra = () if condition is None else (condition,)
 
@@ -132,7 +141,7 @@ def logarithmic_norm(
         weight: invertible matrix W (n, n): the norm is |W x| instead of |x|.
 
     Raises:
-        ValueError: for another norm, or a weight of another shape.
+        TypeError, ValueError: for another norm, or a weight of another type or shape.
         torch.linalg.LinAlgError: for a weight that has no inverse.
 
     Source:
@@ -157,6 +166,8 @@ def logarithmic_norm(
 
 
 def _fitting(weight: Tensor, matrix: Tensor) -> Tensor:
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"weight must be a tensor, got {type(weight).__name__}")
     if weight.shape != matrix.shape[1:]:
         raise ValueError(
             f"weight must be a matrix {tuple(matrix.shape[1:])}, got shape {tuple(weight.shape)}"

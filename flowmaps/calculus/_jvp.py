@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
     as_clock,
+    brief,
     check_condition,
     check_output,
     check_state,
@@ -36,7 +37,13 @@ def call(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition)
 
 
 def _knows_times(flow_map: Transport) -> bool:
-    """Tell a FlowMap, which takes any times and refuses some, from a plain callable."""
+    """Tell a FlowMap, which takes any times and refuses some, from a plain callable.
+
+    Raises:
+        TypeError: for what is neither.
+    """
+    if not callable(flow_map):
+        raise TypeError(f"flow_map must be a callable X(s, t, x), got {brief(flow_map)}")
     return hasattr(flow_map, "check_times")
 
 
@@ -79,9 +86,9 @@ def jvp(
     """
     x = check_state(x)
     check_condition(condition, x)
+    primals: list[Any] = [as_clock(s, x, "s"), as_clock(t, x, "t"), x]
     if _knows_times(flow_map):
         flow_map.check_times(s, t)  # pyright: ignore[reportFunctionMemberAccess]
-    primals: list[Any] = [as_clock(s, x, "s"), as_clock(t, x, "t"), x]
     tangents: list[Any] = [
         None if ds is None else as_clock(ds, x, "ds"),
         None if dt is None else as_clock(dt, x, "dt"),
@@ -125,11 +132,12 @@ def pushforward(
     return result[0], result[1]
 
 
-def _matching(tangent: Any, primal: Tensor, name: str) -> Tensor | None:
+def _matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
     if tangent is None:
         return None
-    if not isinstance(tangent, Tensor):
-        raise TypeError(f"{name} must be a tensor like its primal, got {type(tangent).__name__}")
+    if not isinstance(tangent, Tensor) or tangent.is_complex():
+        got = tangent.dtype if isinstance(tangent, Tensor) else type(tangent).__name__
+        raise TypeError(f"{name} must be a real tensor like its primal, got {got}")
     if tangent.shape != primal.shape or tangent.device != primal.device:
         raise ValueError(
             f"{name} must have its primal's shape {tuple(primal.shape)} and device "

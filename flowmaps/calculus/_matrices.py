@@ -59,5 +59,5 @@ def log_det(
         1.38629
     """
     # Derivatives of slogdet, as of linalg.solve, are silently wrong under one vmap inside another.
-    factors, _ = torch.linalg.lu_factor(jacobian(flow_map, s, t, x, condition))
+    factors = torch.linalg.lu_factor_ex(jacobian(flow_map, s, t, x, condition))[0]
     return factors.diagonal(dim1=1, dim2=2).abs().log().sum(1)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from flowmaps.errors import FlowMapError
 
@@ -27,7 +28,9 @@ def demo(
         bool,
         typer.Option("--overwrite", help="Replace what an earlier demo wrote into the folder."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of weights, draws and noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, draws and noise.")
+    ] = 0,
     tiny: Annotated[
         bool,
         typer.Option(
@@ -53,6 +56,8 @@ def main() -> None:
     """Run the command line; an error that flowmaps foresees is one sentence and exit status 1."""
     try:
         app()
-    except (FlowMapError, FileExistsError, ModuleNotFoundError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+    except (FlowMapError, OSError, ModuleNotFoundError) as error:
+        # escape: the brackets of "flowmaps[demo]" or of a folder's name are no markup
+        message = f"[bold red]error:[/] {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         raise SystemExit(1) from None

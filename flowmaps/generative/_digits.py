@@ -36,8 +36,7 @@ def load_digits(held_out: float = 0.25, seed: int = 0) -> Digits:
 
     Source:
         Alpaydin, Kaynak (1998), Optical recognition of handwritten digits, UCI machine learning
-        repository
-        (test part).
+        repository (test part).
 
     Example:
         >>> import flowmaps as fm

@@ -30,5 +30,5 @@ class ClassJudge:
 
     def agreement(self, images: Tensor, labels: Tensor) -> float:
         """Return the share of images (n, 64) named as labels (n,) say; ink is clipped."""
-        named = self._machine.predict(images.detach().clamp(-1.0, 1.0).numpy())
-        return float((named == labels.numpy()).mean())
+        named = self._machine.predict(images.detach().clamp(-1.0, 1.0).cpu().numpy())
+        return float((named == labels.cpu().numpy()).mean())

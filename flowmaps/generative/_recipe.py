@@ -44,10 +44,11 @@ class DigitsRecipe:
 
     def train(self, digits: Digits, progress: bool = True) -> list[FitResult]:
         """Train from nothing; return the outcome of both stages, the last with the finished map."""
-        torch.manual_seed(self.seed)
-        network = MLP(
-            64, self.width, self.depth, classes=10, residual=True, embedding=self.embedding
-        )
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+            torch.manual_seed(self.seed)
+            network = MLP(
+                64, self.width, self.depth, classes=10, residual=True, embedding=self.embedding
+            )
         learned = NeuralFlowMap(network)
         source = Pairs(None, digits.train, digits.train_labels)
         interpolant = Linear()
@@ -65,7 +66,7 @@ class DigitsRecipe:
                 learning_rate=rate,
                 ema=0.995,
                 warmup=min(50, steps // 2),
-                seed=self.seed + stage,
+                seed=len(stages) * self.seed + stage,  # stages of other seeds draw other numbers
                 progress=progress,
                 compile="aot_eager",
             )

@@ -1,6 +1,6 @@
 """Few-step sampling."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 
 import torch
@@ -30,9 +30,11 @@ def sample(
         condition: tensor or pytree with leading batch axis.
 
     Returns:
-        Samples (batch, *event). Deterministic: equal noise gives equal samples, in any batch.
+        Samples (batch, *event). Deterministic: equal noise gives equal samples, in another batch up
+        to rounding.
 
     Raises:
+        TypeError: if learned is no flow map, or steps are neither a whole number nor times.
         ValueError: for fewer than one step, a grid that does not increase, or noise that is not
             finite.
 
@@ -42,6 +44,11 @@ def sample(
         >>> fm.generative.sample(learned, torch.randn(5, 2), steps=4).shape
         torch.Size([5, 2])
     """
+    if not isinstance(learned, FlowMap):
+        raise TypeError(
+            f"learned must be a flow map, got {type(learned).__name__}; "
+            "wrap a function in fm.maps.ExactFlowMap, a network in fm.maps.NeuralFlowMap"
+        )
     require_finite(check_state(noise, "noise"), "noise")
     grid = _grid(learned, steps)
     return learned.through(grid)(grid[0], grid[-1], noise, condition)
@@ -55,6 +62,11 @@ def _grid(learned: FlowMap, steps: int | Sequence[float] | Tensor) -> list[float
         start = lower if isfinite(lower) else 0.0
         end = upper if isfinite(upper) else 1.0
         return torch.linspace(start, end, steps + 1, dtype=torch.float64).tolist()
+    if not isinstance(steps, Iterable):
+        raise TypeError(
+            "steps must be a whole number, or the times of a grid, "
+            f"got {type(steps).__name__} {steps!r}"
+        )
     grid = [float(time) for time in steps]
     if len(grid) < 2:
         raise ValueError(f"a grid needs at least its two ends, got {grid}")

@@ -1,13 +1,12 @@
 """A flow map of short spans, composed to any span of an autonomous field."""
 
 import math
-from numbers import Real
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock
+from flowmaps._checks import as_clock, brief, is_number
 from flowmaps._transforms import peek
 from flowmaps._typing import Clock, Condition, State
 from flowmaps.maps._flow_map import FlowMap
@@ -45,10 +44,10 @@ class Autonomous(FlowMap):
     """
 
     def __init__(self, flow_map: FlowMap, span: float):
-        if not isinstance(flow_map, FlowMap) or not isinstance(span, Real):
+        if not isinstance(flow_map, FlowMap) or not is_number(span):
             raise TypeError(
                 "Autonomous needs a FlowMap and a number for span, "
-                f"got {type(flow_map).__name__} and {span!r}"
+                f"got {type(flow_map).__name__} and {brief(span)}"
             )
         inner = flow_map.times
         ends = (0.0, span) if inner.forward else (span, 0.0)

@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from flowmaps._checks import as_numbers, brief, fit_event
 from flowmaps._typing import State
 
 __all__ = ["Affine", "Diffeomorphism", "FromFunctions"]
@@ -32,7 +33,9 @@ class Affine(Diffeomorphism):
         shift, scale: broadcast against the event; numbers, lists or tensors; kept in float64.
 
     Raises:
-        ValueError: if a scale is zero or a value is not finite.
+        TypeError: if one is something else.
+        ValueError: if a scale is zero or a value is not finite; when called, for an event of
+            another shape.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -48,20 +51,20 @@ class Affine(Diffeomorphism):
     ):
         super().__init__()
         for name, value in (("shift", shift), ("scale", scale)):
-            value = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+            value = as_numbers(value, name).clone()
             if not torch.isfinite(value).all() or (name == "scale" and (value == 0).any()):
                 raise ValueError(
-                    f"{name} must be finite, and a scale not zero, got {value.tolist()}"
+                    f"{name} must be finite, and a scale not zero, got {brief(value.tolist())}"
                 )
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: State) -> Tensor:
         """Return shift + scale x."""
-        return self.shift.to(x) + self.scale.to(x) * x
+        return fit_event(self.shift, x, "shift") + fit_event(self.scale, x, "scale") * x
 
     def inverse(self, y: State) -> Tensor:
         """Return (y - shift) / scale."""
-        return (y - self.shift.to(y)) / self.scale.to(y)
+        return (y - fit_event(self.shift, y, "shift")) / fit_event(self.scale, y, "scale")
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
@@ -92,7 +95,8 @@ class FromFunctions(Diffeomorphism):
         super().__init__()
         if not callable(function) or not callable(inverse_function):
             raise TypeError(
-                f"FromFunctions needs two callables, got {function!r} and {inverse_function!r}"
+                f"FromFunctions needs two callables, got {brief(function)} and "
+                f"{brief(inverse_function)}"
             )
         self.function, self.inverse_function = function, inverse_function
 

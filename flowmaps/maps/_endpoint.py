@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import per_sample
+from flowmaps._checks import brief, is_number, per_sample
 from flowmaps._typing import Clock, Condition, State
 from flowmaps.maps._parametrization import Parametrization, evaluate
 
@@ -24,7 +24,7 @@ class Endpoint(Parametrization):
         time: T, the end of the time interval at which the data live.
 
     Raises:
-        ValueError: if time is not finite.
+        TypeError, ValueError: if time is no number, or not finite.
 
     Source:
         Kim et al. (2023), Consistency trajectory models, arXiv 2310.02279, equation 9, with time
@@ -38,6 +38,8 @@ class Endpoint(Parametrization):
 
     def __init__(self, time: float = 1.0):
         super().__init__()
+        if not is_number(time):
+            raise TypeError(f"the end time must be a number, got {brief(time)}")
         if not math.isfinite(time):
             raise ValueError(f"the end time must be finite, got {time}")
         self.time = float(time)

@@ -5,7 +5,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from flowmaps._checks import as_clock, time_like
+from flowmaps._checks import as_clock, brief, time_like
 from flowmaps._typing import Condition, Field, State
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._times import TimeSet
@@ -41,9 +41,9 @@ class ExactFlowMap(FlowMap):
     ):
         super().__init__(times)
         if not callable(function):
-            raise TypeError(f"function must be a callable X(s, t, x), got {function!r}")
+            raise TypeError(f"function must be a callable X(s, t, x), got {brief(function)}")
         if velocity is not None and not callable(velocity):
-            raise TypeError(f"velocity must be a callable b(t, x), got {velocity!r}")
+            raise TypeError(f"velocity must be a callable b(t, x), got {brief(velocity)}")
         self.function = function
         self._velocity = velocity
 

@@ -12,9 +12,11 @@ from torch.utils import _pytree as pytree
 from flowmaps._checks import (
     as_clock,
     as_time,
+    brief,
     check_condition,
     check_output,
     check_state,
+    is_number,
     per_sample,
 )
 from flowmaps._typing import Clock, Condition, State, Time
@@ -126,8 +128,8 @@ class FlowMap(nn.Module, ABC):
 
     def check_times(self, s: Time, t: Time) -> None:
         """Raise UntrainedTimes if s and t are numbers that the map is not for."""
-        if not isinstance(s, Tensor) and not isinstance(t, Tensor):
-            self.times.spoil(s, t)
+        if is_number(s) and is_number(t):
+            self.times.spoil(float(s), float(t))
 
     @property
     def derivatives(self) -> str:
@@ -161,10 +163,13 @@ def _time_rows(times: Tensor | Sequence[float], x: Tensor) -> Tensor:
         ValueError: for no times or another shape.
     """
     try:
-        given = None if isinstance(times, Tensor) else torch.float64
-        rows = torch.as_tensor(times, dtype=given, device=x.device)
+        given = torch.as_tensor(times)
+        wide = given.dtype if isinstance(times, Tensor) or given.dtype == torch.bool else None
+        rows = torch.as_tensor(times, dtype=wide or torch.float64, device=x.device)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"times must be a list of numbers or a tensor, got {times!r}") from error
+        raise TypeError(
+            f"times must be a list of numbers or a tensor, got {brief(times)}"
+        ) from error
     if rows.is_complex() or rows.dtype == torch.bool:
         raise TypeError(f"times must be real, got dtype {rows.dtype}")
     if rows.ndim == 1:

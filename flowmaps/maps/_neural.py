@@ -4,7 +4,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from flowmaps._checks import as_clock
+from flowmaps._checks import as_clock, brief
 from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._mean_velocity import MeanVelocity
@@ -51,7 +51,7 @@ class NeuralFlowMap(FlowMap):
             raise TypeError(f"network must be an nn.Module, got {type(network).__name__}")
         if not isinstance(parametrization, Parametrization):
             raise TypeError(
-                f"parametrization must be one such as MeanVelocity(), got {parametrization!r}"
+                f"parametrization must be one such as MeanVelocity(), got {brief(parametrization)}"
             )
         self.network = network
         self.parametrization = parametrization

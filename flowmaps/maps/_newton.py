@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from flowmaps import solvers
-from flowmaps._checks import check_condition, check_state, per_sample, shorten
+from flowmaps._checks import brief, check_condition, check_state, per_sample, shorten
 from flowmaps._transforms import any_item, peek
 from flowmaps._typing import Condition, State
 from flowmaps.calculus import jacobian
@@ -49,7 +49,7 @@ class NewtonInverse(TransitionMap):
     def __init__(self, leg: Leg, max_iterations: int = 50):
         super().__init__()
         if not isinstance(leg, Leg):
-            raise TypeError(f"NewtonInverse needs a flow_map.between(s, t), got {leg!r}")
+            raise TypeError(f"NewtonInverse needs a flow_map.between(s, t), got {brief(leg)}")
         if not isinstance(max_iterations, int) or max_iterations < 1:
             raise ValueError(f"max_iterations must be a positive integer, got {max_iterations!r}")
         self.leg = leg

@@ -6,6 +6,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from flowmaps._checks import brief
 from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._sweep import Piece, check_breaks, legs, pieces_of, sweep
@@ -39,7 +40,8 @@ class Piecewise(FlowMap):
 
     def __init__(self, maps: Sequence[FlowMap], breaks: Sequence[float] | Tensor):
         if not isinstance(maps, list | tuple) or not all(isinstance(m, FlowMap) for m in maps):
-            raise TypeError(f"Piecewise needs a list of FlowMaps, got {maps!r}")
+            got = [type(m).__name__ for m in maps] if isinstance(maps, list | tuple) else maps
+            raise TypeError(f"Piecewise needs a list of FlowMaps, got {brief(got)}")
         values = check_breaks(breaks, "breaks")
         if len(values) != len(maps) - 1:
             raise ValueError(

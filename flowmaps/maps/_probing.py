@@ -1,5 +1,7 @@
 """The probe that maps give to a field which they evaluate."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -42,8 +44,21 @@ class FieldProbe:
         bound = BoundField(field, condition)
         with checking("static"), torch.no_grad():
             bound.first(s, x)
-            probe(field, s, _apart(bound, s, t, x), x, condition)
+            probe(_Plain(field), s, _apart(bound, s, t, x), x, condition)
         self._seen.add(kind)
+
+
+class _Plain:
+    """A field whose values are plain tensors, so that a running jvp or grad is no obstacle."""
+
+    def __init__(self, field: Field):
+        self.field = field
+        # Whose weights say how precise the values are.
+        self.__self__ = getattr(field, "__self__", field)
+
+    def __call__(self, t: Tensor, x: Tensor, *condition: Condition) -> Tensor:
+        value = self.field(t, x, *condition)
+        return _plain(value) if isinstance(value, Tensor) else value
 
 
 def _apart(field: BoundField, s: Clock, t: Clock, x: State) -> Clock:
@@ -58,5 +73,5 @@ def _apart(field: BoundField, s: Clock, t: Clock, x: State) -> Clock:
     return other
 
 
-def _plain(leaf: Tensor | None) -> Tensor | None:
+def _plain(leaf: Any) -> Any:
     return None if leaf is None else peek(leaf.detach())

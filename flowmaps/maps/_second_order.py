@@ -4,7 +4,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from flowmaps._checks import per_sample
+from flowmaps._checks import brief, per_sample
 from flowmaps._typing import Clock, Condition, Field, State
 from flowmaps.maps._parametrization import Parametrization, evaluate
 from flowmaps.maps._probing import FieldProbe
@@ -37,7 +37,7 @@ class SecondOrder(Parametrization):
     def __init__(self, field: Field):
         super().__init__()
         if not callable(field):
-            raise TypeError(f"field must be a callable b(t, x), got {field!r}")
+            raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
         self.field = field
         self._probe = FieldProbe()
 

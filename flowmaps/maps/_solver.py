@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowmaps import solvers
-from flowmaps._checks import as_clock
+from flowmaps._checks import as_clock, brief
 from flowmaps._transforms import any_item, carries_derivative
 from flowmaps._typing import Clock, Condition, Field, State, Time
 from flowmaps.maps._flow_map import FlowMap
@@ -71,7 +71,7 @@ class SolverFlowMap(FlowMap):
         method = solvers.Tsit5() if method is None else method
         controller = solvers.PI() if controller is None else controller
         if not callable(field):
-            raise TypeError(f"field must be a callable b(t, x), got {field!r}")
+            raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
         if derivatives not in ("by relation", "independent"):
             raise ValueError(
                 f'derivatives must be "by relation" or "independent", got {derivatives!r}'

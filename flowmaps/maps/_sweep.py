@@ -6,13 +6,12 @@ is the constant break. So derivatives at a break are one-sided, taken inside the
 
 from collections.abc import Sequence
 from math import inf, isfinite
-from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock
+from flowmaps._checks import as_clock, brief, is_number
 from flowmaps._transforms import any_item
 from flowmaps._typing import Clock, Condition, Mask, State
 from flowmaps.maps._flow_map import FlowMap
@@ -44,19 +43,19 @@ def check_breaks(breaks: Sequence[float] | Tensor, name: str) -> list[float]:
     """
     values = breaks.tolist() if isinstance(breaks, Tensor) else breaks
     if not isinstance(values, list | tuple) or not all(_is_number(value) for value in values):
-        raise TypeError(f"{name} must be a list of numbers, got {breaks!r}")
+        raise TypeError(f"{name} must be a list of numbers, got {brief(breaks)}")
     values = [float(value) for value in values]
     if not values or not all(isfinite(value) for value in values):
-        raise ValueError(f"{name} must hold at least one time, all finite, got {values}")
+        raise ValueError(f"{name} must hold at least one time, all finite, got {brief(values)}")
     if any(a >= b for a, b in zip(values[:-1], values[1:], strict=True)):
-        raise ValueError(f"{name} must increase strictly, got {values}")
+        raise ValueError(f"{name} must increase strictly, got {brief(values)}")
     return values
 
 
 def _is_number(value: object) -> bool:
     if isinstance(value, Tensor):
         return value.ndim == 0 and not value.is_complex()
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return is_number(value)
 
 
 def legs(breaks: list[float], s: float, t: float) -> list[tuple[int, float, float]]:

@@ -2,12 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from math import inf
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from flowmaps._checks import checks_values, shorten
+from flowmaps._checks import brief, checks_values, is_number, shorten
 from flowmaps._transforms import any_item, is_vmapped, peek
 from flowmaps.errors import UntrainedTimes
 
@@ -25,7 +24,7 @@ class TimeSet:
         max_span: longest span |t - s|.
 
     Raises:
-        TypeError: for ends or a span that are no numbers.
+        TypeError: for ends or a span that are no numbers, directions that are no truth values.
         ValueError: if the set is empty.
 
     Example:
@@ -43,8 +42,12 @@ class TimeSet:
     def __post_init__(self) -> None:
         for name in ("lower", "upper", "max_span"):
             value = getattr(self, name)
-            if not isinstance(value, Real):
-                raise TypeError(f"{name} of a TimeSet must be a number, got {value!r}")
+            if not is_number(value):
+                raise TypeError(f"{name} of a TimeSet must be a number, got {brief(value)}")
+        for name in ("forward", "backward"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} of a TimeSet must be True or False, got {brief(value)}")
         if not self.lower < self.upper:
             raise ValueError(f"a TimeSet needs lower < upper, got {self.lower}, {self.upper}")
         if not self.max_span > 0:

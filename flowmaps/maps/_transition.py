@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flowmaps._checks import brief, is_number
 from flowmaps._transforms import any_item
 from flowmaps._typing import Condition, Time
 from flowmaps.maps._flow_map import FlowMap
@@ -140,8 +140,13 @@ class Chain(TransitionMap):
 
     def __init__(self, parts: Sequence[TransitionMap]):
         super().__init__()
-        if not all(isinstance(part, TransitionMap) for part in parts):
-            raise TypeError("a Chain is made of transition maps: use flow_map.between(s, t)")
+        if not isinstance(parts, list | tuple) or not all(
+            isinstance(part, TransitionMap) for part in parts
+        ):
+            raise TypeError(
+                "a Chain is made of a list of transition maps: use flow_map.between(s, t), "
+                f"got {brief(parts)}"
+            )
         if not parts:
             raise ValueError("a Chain needs at least one transition map")
         for earlier, later in zip(parts[:-1], parts[1:], strict=True):
@@ -194,8 +199,8 @@ def _given(time: Any, name: str) -> Time:
         if time.ndim > 1:
             raise ValueError(f"{name} must have shape () or (batch,), got {tuple(time.shape)}")
         return time
-    if not isinstance(time, Real) or isinstance(time, bool):
-        raise TypeError(f"{name} must be a number or a tensor, got {time!r}")
+    if not is_number(time):
+        raise TypeError(f"{name} must be a number or a tensor, got {brief(time)}")
     if not math.isfinite(time):
         raise ValueError(f"{name} must be a finite time, got {time}")
     return float(time)

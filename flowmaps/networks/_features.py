@@ -81,6 +81,9 @@ class StateFeatures(nn.Module):
 class ClassFeatures(nn.Module):
     """A learned vector for every class, and one more for "no class", the label -1.
 
+    Raises:
+        IndexError: for another label, on the CPU and outside of compiled code.
+
     Example:
         >>> import torch
         >>> ClassFeatures(10, 16)(torch.tensor([3, -1])).shape
@@ -97,4 +100,12 @@ class ClassFeatures(nn.Module):
         """Return vectors (batch, size) of integer labels (batch,)."""
         # "No class" is row 0, so that every label but -1 and 0..K-1 falls outside, where the lookup
         # refuses it.
-        return self.table(label.long() + 1)
+        if torch.compiler.is_compiling():
+            return self.table(label.long() + 1)
+        try:
+            return self.table(label.long() + 1)
+        except IndexError as error:
+            raise IndexError(
+                f"class labels must be in 0..{self.classes - 1}, or -1 for no class; "
+                "look for others among them"
+            ) from error

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowmaps._checks import check_state
 from flowmaps._typing import Condition
 from flowmaps.networks._features import ClassFeatures, StateFeatures, TimeFeatures
 from flowmaps.networks._layers import ACTIVATIONS, PlainBody, ResidualBody, linear
@@ -74,7 +75,11 @@ class MLP(nn.Module):
         output_scale: Coordinates = None,
     ):
         super().__init__()
-        _check_sizes(dim, width, depth, condition_dim, classes, time_scale, activation)
+        sizes = {"dim": dim, "width": width, "depth": depth}
+        if embedding is not None:
+            sizes["embedding"] = embedding
+        _check_sizes(sizes, condition_dim, classes, time_scale, activation)
+        size = max(width // 4, 1) if embedding is None else embedding
         angles = _check_angles(angles, dim)
         self.dim, self.condition_dim, self.classes = dim, condition_dim, classes
         self._config = {
@@ -97,7 +102,6 @@ class MLP(nn.Module):
         scale = _coordinates(input_scale, 1.0, dim, "input_scale", positive=True)
         self.state_features = StateFeatures(dim, angles, shift, scale)
         self.time_features = TimeFeatures(frequencies, time_scale)
-        size = embedding or max(width // 4, 1)
         self.class_features = None if classes is None else ClassFeatures(classes, size)
         context = self.time_features.size + (condition_dim if classes is None else size)
         states = self.state_features.size
@@ -134,7 +138,8 @@ class MLP(nn.Module):
         return dict(self._config)
 
     def _check_inputs(self, s: Tensor, t: Tensor, x: Tensor) -> None:
-        if x.ndim < 1 or x.shape[1:].numel() != self.dim:
+        check_state(x)
+        if x.shape[1:].numel() != self.dim:
             raise ValueError(
                 f"x must have {self.dim} coordinates a sample, got shape {tuple(x.shape)}; "
                 f"build the network with dim={x.shape[1:].numel()}, or reshape x"
@@ -184,15 +189,13 @@ class MLP(nn.Module):
 
 
 def _check_sizes(
-    dim: int,
-    width: int,
-    depth: int,
+    sizes: dict[str, int],
     condition_dim: int,
     classes: int | None,
     time_scale: float,
     activation: str,
 ) -> None:
-    for name, value in (("dim", dim), ("width", width), ("depth", depth)):
+    for name, value in sizes.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
     if condition_dim < 0 or (classes is not None and classes < 1):

@@ -34,7 +34,8 @@ class Term(nn.Module):
         scale: units of the residual's coordinates, divided out; shape of an event, None for one.
 
     Raises:
-        ValueError: for other rows, a negative weight or a scale that is not positive.
+        ValueError: for other rows, a negative weight or a scale that is not positive; at a call,
+            if the scale has not the shape of an event.
     """
 
     scale: Tensor | None
@@ -69,7 +70,14 @@ class Term(nn.Module):
         """Return the residual (rows, *event) on a draw of this term's rows."""
         field = self.velocity(learned if target is None else target, draw)
         residual = self.principle(learned, field, draw)
-        return residual if self.scale is None else residual / self.scale.to(residual.dtype)
+        if self.scale is None:
+            return residual
+        if self.scale.shape != residual.shape[1:]:
+            raise ValueError(
+                f"scale must have the shape of an event, {tuple(residual.shape[1:])}, "
+                f"got {tuple(self.scale.shape)}"
+            )
+        return residual / self.scale.to(residual.dtype)
 
     def span(self, draw: Draw) -> tuple[int, int]:
         """Return the first of this term's rows and the one after its last."""

@@ -57,10 +57,10 @@ class Draw:
         Raises:
             ValueError: for a backward slice, which would not leave the diagonal's rows first.
         """
-        start, stop, step = rows.indices(len(self))
-        if step < 0:
-            raise ValueError(f"rows must be a forward slice, got step {step}")
-        left = len(range(start, min(stop, self.diagonal), step))
+        kept = range(len(self))[rows]  # not rows.indices, which torch 2.11 does not compile
+        if kept.step < 0:
+            raise ValueError(f"rows must be a forward slice, got step {kept.step}")
+        left = len(range(kept.start, min(kept.stop, self.diagonal), kept.step))
         return replace(pytree.tree_map(lambda leaf: leaf[rows], self), diagonal=left)
 
     def to(self, device: torch.device | str) -> "Draw":

@@ -41,6 +41,11 @@ class OnInterpolant(PointLaw):
     """
 
     def __init__(self, interpolant: Interpolant):
+        if not isinstance(interpolant, Interpolant):
+            raise TypeError(
+                "interpolant must be an fm.interpolants.Interpolant such as Linear(), "
+                f"got {type(interpolant).__name__}"
+            )
         self.interpolant = interpolant
 
     def draw(

@@ -62,14 +62,15 @@ class Pairs:
         """
         x0, x1, condition = self.x0, self.x1, self.condition
         if batch is not None:
-            rows = torch.randint(len(x1), (batch,), generator=generator).to(x1.device)
+            rows = torch.randint(len(x1), (batch,), generator=generator, device="cpu").to(x1.device)
             x0 = None if x0 is None else x0[rows]
             x1 = x1[rows]
             condition = pytree.tree_map(
                 lambda leaf: None if leaf is None else leaf[rows], condition
             )
         if x0 is None:
-            x0 = torch.randn(x1.shape, generator=generator, dtype=x1.dtype).to(x1.device)
+            noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device="cpu")
+            x0 = noise.to(x1.device)
         return x0, x1, condition
 
 
@@ -104,7 +105,8 @@ class Domain:
         dtype: torch.dtype | None = None,
     ):
         for name, value in (("domain", domain), ("condition", condition)):
-            if value is not None and not callable(getattr(value, "sample", None)):
+            absent = name == "condition" and value is None
+            if not absent and not callable(getattr(value, "sample", None)):
                 raise TypeError(
                     f"{name} must have .sample(n, generator=, dtype=), got {type(value).__name__}; "
                     "use for example fm.domains.Box"
@@ -130,7 +132,8 @@ class Domain:
         if batch is None:
             raise ValueError("a Domain has no number of points of its own; give batch=")
         dtype = self.dtype or torch.get_default_dtype()
-        points = self.domain.sample(batch, generator=generator, dtype=dtype)
-        if self.condition is None:
-            return points, None
-        return points, self.condition.sample(batch, generator=generator, dtype=dtype)
+        with torch.device("cpu"):  # where the generator is, whatever torch's default
+            points = self.domain.sample(batch, generator=generator, dtype=dtype)
+            if self.condition is None:
+                return points, None
+            return points, self.condition.sample(batch, generator=generator, dtype=dtype)

@@ -208,7 +208,7 @@ class Mixed(TimeLaw):
 
 
 def _uniform(n: int, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(n, generator=generator, dtype=torch.float64)
+    return torch.rand(n, generator=generator, dtype=torch.float64, device="cpu")
 
 
 def _scaled(fraction: Tensor, interval: tuple[float, float]) -> Tensor:

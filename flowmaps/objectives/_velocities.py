@@ -44,7 +44,16 @@ def own(learned: FlowMap, draw: Draw) -> Field:
 
 
 def known(field: Field | FlowMap, stop: bool = False) -> VelocitySource:
-    """Return the source of a field given from outside; a flow map serves through its velocity."""
+    """Return the source of a field given from outside; a flow map serves through its velocity.
+
+    Raises:
+        TypeError: if the field cannot be called.
+    """
+    if not callable(field):
+        raise TypeError(
+            "field must be a callable (t, x) or (t, x, condition), or a flow map, "
+            f"got {type(field).__name__}"
+        )
     given = field.velocity if isinstance(field, FlowMap) else field
     chosen = stopped(given) if stop else given
     return lambda learned, draw: chosen

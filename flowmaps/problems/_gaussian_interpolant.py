@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from flowmaps._checks import as_numbers
 from flowmaps._typing import State, Time
 from flowmaps.domains import Box
 from flowmaps.problems._exact import ExactProblem
@@ -51,8 +52,7 @@ class GaussianInterpolant(ExactProblem):
         mean: Sequence[float] | Tensor = (1.0, -0.5),
         covariance: Sequence[Sequence[float]] | Tensor = ((1.0, 0.6), (0.6, 0.5)),
     ):
-        center = torch.as_tensor(mean, dtype=torch.float64)
-        matrix = torch.as_tensor(covariance, dtype=torch.float64)
+        center, matrix = as_numbers(mean, "mean"), as_numbers(covariance, "covariance")
         d = center.numel()
         if center.shape != (d,) or d == 0 or matrix.shape != (d, d):
             raise ValueError(

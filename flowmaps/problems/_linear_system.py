@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from flowmaps._checks import as_numbers
 from flowmaps.domains import Box
 from flowmaps.problems._exact import ExactProblem
 from flowmaps.problems._operations import Operations, dot
@@ -39,7 +40,7 @@ class LinearSystem(ExactProblem):
     name = "linear_system"
 
     def __init__(self, matrix: Sequence[Sequence[float]] | Tensor = ((-0.1, -1.0), (1.0, -0.1))):
-        entries = torch.as_tensor(matrix, dtype=torch.float64)
+        entries = as_numbers(matrix, "matrix")
         if entries.ndim != 2 or entries.shape[0] != entries.shape[1] or not len(entries):
             raise ValueError(f"matrix must be square (dim, dim), got shape {tuple(entries.shape)}")
         rows = entries.tolist()

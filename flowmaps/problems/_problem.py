@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock, check_state, time_like
+from flowmaps._checks import as_clock, check_state, is_number, time_like
 from flowmaps._typing import SquareMatrix, State, States, Time
 from flowmaps.domains import Box, Domain
 from flowmaps.maps import FlowMap, SolverFlowMap, TimeSet
@@ -35,6 +35,7 @@ class Problem(ABC):
         times: lower and upper end of the times of interest; the field may be asked at others.
 
     Raises:
+        TypeError: if a parameter is no number.
         ValueError: if a parameter is not finite, or is zero where it divides, or the parts do not
             fit together.
     """
@@ -59,6 +60,12 @@ class Problem(ABC):
         domain: Domain,
         times: tuple[float, float],
     ):
+        unreal = [name for name, value in parameters.items() if not _is_real(value)]
+        if unreal:
+            raise TypeError(
+                f"parameters of {self.name} must be numbers, got {dict(parameters)}; "
+                f"look at {unreal}"
+            )
         values = {name: float(value) for name, value in parameters.items()}
         bad = [
             name
@@ -277,6 +284,12 @@ class Problem(ABC):
                 f"{list(self._values)}, got {tuple(condition.shape)}"
             )
         return Parameters(self._values, condition.unbind(1))
+
+
+def _is_real(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_complex()
+    return is_number(value)
 
 
 def like_batch(t: Time, x: State, name: str) -> Tensor:

@@ -1,9 +1,11 @@
 """The field as the solvers call it: condition bound, clocks rounded, outputs checked."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from flowmaps._checks import check_output, time_like
+from flowmaps._checks import check_output, first_line, time_like
 from flowmaps._typing import Clock, Condition, Field, State
 from flowmaps.solvers._probe import ADVICE, probe
 
@@ -32,7 +34,7 @@ class BoundField:
     def __call__(self, t: Clock, x: State) -> Tensor:
         return check_output(self._value(t, x), x, "the field")
 
-    def _value(self, t: Clock, x: State) -> Tensor:
+    def _value(self, t: Clock, x: State) -> Any:
         if self.bounds is not None:
             t = torch.clamp(t, *self.bounds)
         return self.field(time_like(t, x), x, *self.extra)
@@ -54,12 +56,13 @@ class BoundField:
             if "positional argument" not in str(error):
                 raise
             call = "field(t, x, condition)" if self.extra else "field(t, x)"
-            raise TypeError(f"the field is called as {call}, but: {error}") from error
+            raise TypeError(f"the field is called as {call}, but: {first_line(error)}") from error
         except (RuntimeError, IndexError) as error:
             # Subclasses, such as errors of our own or a GPU out of memory, speak for themselves.
             if type(error) not in (RuntimeError, IndexError):
                 raise
-            raise ValueError(f"the field failed with {shapes}: {error}. {ADVICE}") from error
+            what = first_line(error)
+            raise ValueError(f"the field failed with {shapes}: {what}. {ADVICE}") from error
         if version is not None and x._version != version:
             raise ValueError("the field wrote into x; it must leave its arguments as they are")
         if isinstance(value, Tensor) and value.shape != x.shape:

@@ -52,7 +52,7 @@ class DenseOutput:
             ValueError: for times outside a sample's span or tensors of another shape.
         """
         values = self.at(time_rows(t_eval, self.s, "t_eval"), "t_eval")
-        alone = not isinstance(t_eval, list | tuple) and np.ndim(cast(Any, t_eval)) == 0
+        alone = not isinstance(t_eval, list | tuple) and getattr(t_eval, "ndim", 0) == 0
         return self.rebuild(values[0] if alone else values)
 
     def at(self, rows: Tensor, name: str) -> Tensor:

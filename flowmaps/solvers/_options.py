@@ -8,6 +8,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch.utils import _pytree as pytree
 
+from flowmaps._checks import brief
 from flowmaps._transforms import is_transformed
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._controllers import Controller
@@ -28,15 +29,16 @@ def check_options(
     """Raise TypeError or ValueError for options that cannot be meant."""
     if not isinstance(method, Stepper | TorchDiffEq):
         raise TypeError(
-            f"method must be a method object such as flowmaps.solvers.Tsit5(), got {method!r}"
+            f"method must be a method object such as flowmaps.solvers.Tsit5(), got {brief(method)}"
         )
     if not isinstance(controller, Controller):
         raise TypeError(
-            f"controller must be a controller such as flowmaps.solvers.PI(), got {controller!r}"
+            "controller must be a controller such as flowmaps.solvers.PI(), "
+            f"got {brief(controller)}"
         )
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
         if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
-            raise TypeError(f"{name} must be a number, got {tolerance!r}")
+            raise TypeError(f"{name} must be a number, got {brief(tolerance)}")
     if not 0 < rtol < math.inf or not 0 <= atol < math.inf:
         raise ValueError(
             f"rtol must be positive, atol not negative and both finite, got {rtol=}, {atol=}"

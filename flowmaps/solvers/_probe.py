@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import time_like
+from flowmaps._checks import first_line, time_like
 from flowmaps._transforms import carries_tangent, is_transformed
 from flowmaps._typing import Clock, Condition, Field, State
 from flowmaps.errors import FlowMapError
@@ -50,14 +50,15 @@ def probe(field: Field, s: Clock, t: Clock, x: State, condition: Condition) -> N
         if torch.equal(pair[0], pair[1]) and double.shape == pair.shape:
             pair = _apart(pair, double)
             double = _evaluate(field, times, pair, extra)
-        first = pytree.tree_map(lambda leaf: None if leaf is None else leaf[:1], (pair, extra))
-        single = _evaluate(field, times[:1], *first)
-        if single.shape != pair[:1].shape or double.shape != pair.shape:
+        # The second: a field that takes the first one's time for all is right for the first.
+        alone = pytree.tree_map(lambda leaf: None if leaf is None else leaf[1:], (pair, extra))
+        single = _evaluate(field, times[1:], *alone)
+        if single.shape != pair[1:].shape or double.shape != pair.shape:
             raise ValueError(_refusal(f"shape {tuple(single.shape)} for one sample"))
         allowed = _tolerance(field, x) * (_largest(single) + _largest(double) + _largest(pair))
-        if not _differ(single, double[:1], allowed):
+        if not _differ(single, double[1:], allowed):
             return
-        if _differ(single, _evaluate(field, times[:1], *first), allowed):
+        if _differ(single, _evaluate(field, times[1:], *alone), allowed):
             raise ValueError(
                 "the field must be a function of its arguments, but gave two values for the same "
                 "ones; switch dropout and other noise off, with field.eval() for a module"
@@ -66,21 +67,21 @@ def probe(field: Field, s: Clock, t: Clock, x: State, condition: Condition) -> N
 
 
 def _two(s: Clock, t: Clock, x: State, condition: Condition) -> tuple[Tensor, Tensor, Condition]:
-    """Return times, states, conditions of two samples: the largest state and the next one."""
+    """Return times, states, conditions of two samples: some other one and the largest state."""
     size = torch.where(torch.isfinite(x), x.abs(), 0.0).reshape(len(x), -1).sum(1)
-    i = int(size.argmax())
-    j = (i + 1) % len(x)
-    middle = (s[i] + t[i]) / 2
-    times = torch.stack([s[i], torch.where(middle == s[i], s[j], middle)])
+    j = int(size.argmax())
+    i = (j + 1) % len(x)
+    middle = (s[j] + t[j]) / 2
+    times = torch.stack([torch.where(middle == s[j], s[i], middle), s[j]])
     extra = pytree.tree_map(lambda leaf: None if leaf is None else leaf[[i, j]], condition)
     return time_like(times, x), x[[i, j]], extra
 
 
 def _apart(pair: Tensor, rate: Tensor) -> Tensor:
-    """Let the second of two equal samples go some way along the flow, so that mixing shows."""
-    rate = rate[1].nan_to_num()
+    """Let the first of two equal samples go some way along the flow, so that mixing shows."""
+    rate = rate[0].nan_to_num()
     length = 0.05 * _largest(pair) / max(_largest(rate), torch.finfo(pair.dtype).tiny)
-    return torch.stack([pair[0], pair[1] + length * rate])
+    return torch.stack([pair[0] + length * rate, pair[1]])
 
 
 def _evaluate(field: Field, times: Tensor, x: Tensor, condition: Condition) -> Tensor:
@@ -90,7 +91,9 @@ def _evaluate(field: Field, times: Tensor, x: Tensor, condition: Condition) -> T
     except FlowMapError:
         raise
     except Exception as error:
-        what = f"{type(error).__name__} ({error}) on {len(x)} sample{'s' * (len(x) > 1)}"
+        what = (
+            f"{type(error).__name__} ({first_line(error)}) on {len(x)} sample{'s' * (len(x) > 1)}"
+        )
         raise ValueError(_refusal(what)) from error
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock, check_condition, check_state, per_sample
+from flowmaps._checks import as_clock, brief, check_condition, check_state, per_sample
 from flowmaps._typing import Clock, Condition, Field, Time
 from flowmaps.solvers._bind import BoundField, probe
 from flowmaps.solvers._controllers import PI, Controller
@@ -90,6 +90,8 @@ def solve(
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
     check_options(method, rtol, atol, steps, controller, max_steps)
+    if not callable(field):
+        raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     record = dense or save_at is not None
     if record and not isinstance(method, Stepper):
         raise ValueError(
@@ -139,7 +141,7 @@ def _solution(
         )
         if rows is not None:
             x = interpolant.at(rows, "save_at")
-            x = x * per_sample(spoil, x[0])
+            x = x * per_sample(spoil, driven.x)
     return Solution(
         rebuild(x),
         driven.code,

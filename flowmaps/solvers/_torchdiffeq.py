@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from flowmaps._checks import per_sample
-from flowmaps._transforms import carries_derivative, carries_tangent, is_transformed
+from flowmaps._transforms import carries_tangent, is_transformed
 from flowmaps._typing import Clock, State
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._bind import BoundField
@@ -57,9 +57,10 @@ class TorchDiffEq(Method):
         from torchdiffeq._impl.odeint import SOLVERS
         from torchdiffeq._impl.solvers import FixedGridODESolver
 
-        if name not in SOLVERS:
-            has = ", ".join(sorted(SOLVERS))
-            raise ValueError(f"torchdiffeq has no method {name!r}; it has {has}")
+        # scipy_solver has neither derivatives nor a bound on its steps.
+        names = sorted(set(SOLVERS) - {"scipy_solver"})
+        if name not in names:
+            raise ValueError(f"TorchDiffEq takes one of {', '.join(names)}, got {name!r}")
         self.name, self.adjoint, self.options = name, adjoint, dict(options or {})
         self._fixed = issubclass(SOLVERS[name], FixedGridODESolver)
         if self._fixed and not {"step_size", "grid_constructor"} & set(self.options):
@@ -86,13 +87,17 @@ class TorchDiffEq(Method):
         """Return the end state (batch, *event), the number of field evaluations and why it failed.
 
         Raises:
-            UnsupportedTransform: in forward mode and under torch.func, and for derivatives of a
-                method that has none.
+            UnsupportedTransform: in forward mode and under torch.func.
         """
         import torchdiffeq
 
         sources = [s, t, x, *pytree.tree_leaves(field.extra)]
-        self._refuse_transforms([*(a for a in sources if a is not None), first])
+        seen = [first, *(a for a in sources if a is not None)]
+        if any(map(is_transformed, seen)) or carries_tangent(seen):
+            raise UnsupportedTransform(
+                "TorchDiffEq passes neither forward mode nor torch.func; use a method of "
+                "flowmaps.solvers such as Tsit5()"
+            )
         span, calls = t - s, 0
 
         def scaled(fraction: Tensor, state: Tensor) -> Tensor:
@@ -101,7 +106,7 @@ class TorchDiffEq(Method):
             return per_sample(span, state) * field(s + fraction * span, state)
 
         options = dict(self.options)
-        if not self._fixed and self.name != "scipy_solver":
+        if not self._fixed:
             options.setdefault("max_num_steps", max_steps)
         extra: dict[str, Any] = {}
         odeint = torchdiffeq.odeint
@@ -120,24 +125,10 @@ class TorchDiffEq(Method):
             if failure is None:
                 raise
             return x, calls, failure
-        path = torch.as_tensor(path)
-        if len(path) < len(ends):  # scipy_solver stops early without a word
-            return x, calls, Result.BACKEND_FAILED
-        y = path[-1]
+        y = torch.as_tensor(path)[-1]
         if self.adjoint and y.requires_grad:
             y.register_hook(_refuse_second_derivatives)
         return y, calls, None
-
-    def _refuse_transforms(self, sources: Sequence[Tensor]) -> None:
-        if any(map(is_transformed, sources)) or carries_tangent(sources):
-            raise UnsupportedTransform(
-                "TorchDiffEq passes neither forward mode nor torch.func; use a method of "
-                "flowmaps.solvers such as Tsit5()"
-            )
-        if self.name == "scipy_solver" and torch.is_grad_enabled() and carries_derivative(sources):
-            raise UnsupportedTransform(
-                "torchdiffeq's scipy_solver has no derivatives; use another method or torch.no_grad"
-            )
 
 
 def adjoint_inputs(first: Tensor, sources: Sequence[Any]) -> tuple[Tensor, ...]:

@@ -32,8 +32,8 @@ class PathError:
 
     @property
     def median(self) -> float:
-        """Median over the paths of the largest relative error."""
-        return float(self.worst.median())
+        """Median over the paths of the largest relative error; NaN if any path is not finite."""
+        return float(self.worst.quantile(0.5))
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def path_error(
         0.0
     """
     check_state(x)
-    path = flow_map.along(start, times, x).to(reference.dtype)
+    path = flow_map.along(start, times, x).to(reference)
     if path.shape != reference.shape:
         raise ValueError(
             f"reference must have shape {tuple(path.shape)}, got {tuple(reference.shape)}"

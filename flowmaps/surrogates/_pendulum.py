@@ -20,8 +20,7 @@ class PendulumRecipe:
     """The flow map of the damped pendulum over spans up to ``span``, composed to any horizon.
 
     X = x + h b(x) + h^2 / 2 psi_h(x), trained on the Lagrangian residual over the set of bounded
-    energy, which the
-    flow never leaves; no trajectory is computed.
+    energy, which the flow never leaves up to full turns of the angle; no trajectory is computed.
 
     Args:
         span: longest span of one call, in seconds.
@@ -46,21 +45,22 @@ class PendulumRecipe:
 
     def train(self, progress: bool = True) -> tuple[Autonomous, FitResult]:
         """Train from nothing; returns the composed map and the outcome of the run."""
-        torch.manual_seed(self.seed)
         problem = DampedPendulum()
         domain = problem.energy_set()
         velocity, acceleration = self._scales(problem)
-        network = MLP(
-            dim=2,
-            width=self.width,
-            depth=self.depth,
-            angles=(0,),
-            activation="tanh",
-            frequencies=(),
-            time_scale=self.span,
-            input_scale=[1.0, 4.0],
-            output_scale=acceleration,
-        )
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+            torch.manual_seed(self.seed)
+            network = MLP(
+                dim=2,
+                width=self.width,
+                depth=self.depth,
+                angles=(0,),
+                activation="tanh",
+                frequencies=(),
+                time_scale=self.span,
+                input_scale=[1.0, 4.0],
+                output_scale=acceleration,
+            )
         step = NeuralFlowMap(
             network, SecondOrder(problem.field), TimeSet(0.0, self.span, backward=False)
         )

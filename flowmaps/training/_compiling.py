@@ -1,6 +1,7 @@
 """Compiling a function that contains forward-mode derivatives."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -9,26 +10,39 @@ from torch import Tensor
 __all__ = ["compiled"]
 
 
-def compiled(function: Callable[..., Any], backend: bool | str) -> Callable[..., Any]:
+def compiled(function: FunctionType, backend: bool | str) -> Callable[..., Any]:
     """Return the function compiled as one graph; it must contain the derivative, not be under it.
 
     ``jvp`` of a compiled network compiles nothing; a compiled function that calls ``jvp`` compiles
     all.
 
+    Compilations of one function do not count together: torch limits how often a piece of code is
+    compiled in a process, and a program that trains many maps compiles one loss after another.
+
     Args:
-        function: of tensors and pytrees.
+        function: of tensors and pytrees, written in Python.
         backend: False to leave it as it is, True for inductor, or the name of a backend.
     """
     if backend is False:
         return function
     chosen = _inductor if backend in (True, "inductor") else backend
-    return torch.compile(function, fullgraph=True, backend=chosen)
+    return torch.compile(_copied(function), fullgraph=True, backend=chosen)
+
+
+def _copied(function: FunctionType) -> Callable[..., Any]:
+    # torch keeps what it has compiled, and counts it, with the code object.
+    return FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
 
 
 def _inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     # Forward mode puts zero tensors without memory into the graph, and inductor then reuses their
-    # memory
-    # ("ZeroTensors are immutable"): have it make ordinary zeros.
+    # memory ("ZeroTensors are immutable"): have it make ordinary zeros.
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
 

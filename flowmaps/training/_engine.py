@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowmaps._saving import save
+from flowmaps.errors import UntrainedTimes
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Draw, Loss, Objective
 from flowmaps.training._compiling import compiled
@@ -77,7 +79,8 @@ def fit(
     """Train a map in place by stochastic gradient descent on an objective.
 
     The draw of a step depends on (seed, step) alone and the learning rate on the step alone, so
-    equal calls give equal weights. On the CPU every loss is checked before its update.
+    equal calls give equal weights. On the CPU every loss is checked before its update, elsewhere 32
+    at a time.
 
     Args:
         learned: the map; trained are its parameters, and the objective's own, that ask for
@@ -86,7 +89,8 @@ def fit(
         source: of data or points, as the objective asks: ``Pairs`` or ``Domain``.
         steps: number of updates.
         batch: rows of a draw.
-        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``, or a factory ``(parameters, lr=...)``.
+        optimizer: ``"adam"``, ``"adamw"`` (betas 0.9 and 0.99, weight decay 1e-3 for the second),
+            ``"sgd"`` (momentum 0.9), or a factory ``(parameters, lr=...)``.
         learning_rate: the peak.
         schedule: ``"cosine"``, ``"constant"``, or a callable ``(step, steps) -> factor`` of the
             peak, called with what is left after the warm-up.
@@ -107,7 +111,9 @@ def fit(
 
     Raises:
         TypeError, ValueError: for arguments that make no run, before the first step.
-        FileExistsError: if the folder already holds something, before the first step.
+        FileExistsError, OSError: if the folder already holds something or cannot be written,
+            before the first step.
+        UntrainedTimes: if the objective draws times that the map is not for.
         TrainingError: if a loss or gradient is not finite; names the step and the cure.
 
     Example:
@@ -134,6 +140,8 @@ def fit(
         Recorder(every=1 if device.type == "cpu" else 32),
         clip,
     )
+    if folder is not None:
+        _try_saving(learned, folder)
     objective.to(device)
     learned.train()
     with ProgressBar(steps, shown=progress) as bar:
@@ -141,6 +149,8 @@ def fit(
             draw = objective.draw(
                 source, batch=batch, generator=step_generator(seed, step), progress=step / steps
             )
+            if step == 0 or draw.s.device.type == "cpu":  # elsewhere it would synchronise
+                _require_times(learned, draw)
             report = run.step(step, steps, draw)
             bar.update(step + 1, run.recorder.history)
             if callback is not None:
@@ -217,7 +227,30 @@ def _check_run(
         raise ValueError(f"warmup must be in 0..{steps - 1}, shorter than the run, got {warmup}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be positive, or None for no limit, got {clip}")
-    if folder is not None and Path(folder).exists() and any(Path(folder).iterdir()):
+    if folder is not None and Path(folder).exists() and not _is_empty_folder(Path(folder)):
         raise FileExistsError(
-            f"folder {str(folder)!r} is not empty; give another one to save the map in"
+            f"{str(folder)!r} is a file or a folder that is not empty; "
+            "give another one to save the map in"
         )
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _try_saving(learned: FlowMap, folder: str | Path) -> None:
+    """Save the map for a moment: what cannot be saved must not be learned after hours."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as trial:
+        save(learned, trial)
+
+
+def _require_times(learned: FlowMap, draw: Draw) -> None:
+    """Raise UntrainedTimes if the map would answer NaN at the times of a draw."""
+    try:
+        learned.times.require(draw.s, draw.t)
+    except UntrainedTimes as error:
+        raise UntrainedTimes(
+            f"{error} of the draw; give the map times=TimeSet(...) that hold those of the "
+            "objective and its source, or limit the objective's times"
+        ) from None

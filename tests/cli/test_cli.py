@@ -43,6 +43,42 @@ def test_demo_refuses_a_folder_in_use(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "precious.txt").read_text() == "keep me"
 
 
+def refused(arguments, monkeypatch, capsys):
+    """Return what the command prints on standard error when it refuses."""
+    monkeypatch.setattr(sys, "argv", ["flowmaps", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1
+    return message
+
+
+def test_a_folder_s_name_is_printed_as_it_is(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "in[bold]use"
+    folder.mkdir()
+    (folder / "precious.txt").touch()
+    assert str(folder) in refused(["demo", "--out", folder], monkeypatch, capsys)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    message = refused(["demo", "--out", tmp_path / "file" / "run"], monkeypatch, capsys)
+    assert str(tmp_path / "file") in message
+
+
+def test_the_demo_asks_for_scikit_learn_before_anything_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    message = refused(["demo", "--out", tmp_path / "run"], monkeypatch, capsys)
+    assert "pip install flowmaps[demo]" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32), "soon"])
+def test_a_seed_that_cannot_be_is_refused(seed):
+    assert runner.invoke(app, ["demo", "--seed", seed]).exit_code == 2
+
+
 @pytest.mark.slow
 def test_tiny_demo_writes_a_self_contained_report(tmp_path):
     out = tmp_path / "run"

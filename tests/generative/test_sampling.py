@@ -1,5 +1,7 @@
 """Few-step sampling: the steps are those of the map, noise decides alone, bad input is refused."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -38,6 +40,40 @@ def test_equal_noise_gives_equal_samples_in_any_batch():
     whole = fm.generative.sample(learned, noise, 2, labels)
     alone = fm.generative.sample(learned, noise[3:4], 2, labels[3:4])
     assert torch.allclose(whole[3:4], alone, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [2.5, None])
+def test_steps_of_another_kind_are_refused(steps):
+    learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+    with pytest.raises(TypeError, match="steps must be a whole number"):
+        fm.generative.sample(learned, torch.zeros(2, 1), steps)
+
+
+def test_a_function_is_no_flow_map():
+    transport: Any = lambda s, t, x: x  # noqa: E731
+    with pytest.raises(TypeError, match="wrap a function"):
+        fm.generative.sample(transport, torch.zeros(2, 1))
+
+
+def test_recipes_leave_the_callers_random_numbers_alone():
+    before = torch.get_rng_state()
+    digits = fm.generative.DigitsRecipe(8, 1, 4, matching_steps=1, distillation_steps=1, batch=8)
+    torch.set_default_dtype(torch.float32)
+    digits.train(fm.generative.load_digits(), progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_stages_and_seeds_share_no_draws(monkeypatch):
+    seen = []
+
+    def fit(learned, objective, source, **settings):
+        seen.append(settings["seed"])
+        return fm.training.FitResult(learned, fm.training.History())
+
+    monkeypatch.setattr("flowmaps.generative._recipe.fit", fit)
+    for seed in range(5):
+        fm.generative.DigitsRecipe(8, 1, 4, seed=seed).train(fm.generative.load_digits())
+    assert len(set(seen)) == len(seen) == 10
 
 
 @pytest.mark.parametrize(

@@ -236,9 +236,9 @@ def test_no_class_is_a_class_of_its_own() -> None:
     distances = torch.pdist(torch.stack(values).flatten(1))
     assert distances.min() > 1e-3
     assert torch.equal(values[1], network(s, t, x, torch.zeros(BATCH, dtype=torch.int32)))
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=r"labels must be in 0\.\.\d+, or -1"):
         network(s, t, x, torch.full((BATCH,), 4))
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=r"labels must be in 0\.\.\d+, or -1"):
         network(s, t, x, torch.full((BATCH,), -2))
 
 
@@ -265,6 +265,8 @@ BUILDS: dict[str, tuple[dict[str, Any], str]] = {
     "activation": ({"activation": "relu"}, "activation must be one of"),
     "both conditions": ({"condition_dim": 2, "classes": 3}, "not both"),
     "no classes": ({"classes": 0}, "classes >= 1"),
+    "no embedding": ({"embedding": 0}, "embedding must be a positive integer"),
+    "half an embedding": ({"embedding": 2.5}, "embedding must be a positive integer"),
     "angle outside": ({"angles": (3,)}, "indices in 0..2"),
     "angle twice": ({"angles": (1, 1)}, "different indices"),
     "time scale": ({"time_scale": 0.0}, "time_scale must be positive"),
@@ -307,6 +309,12 @@ def bad_calls() -> dict[
             lambda s, t, x: (s, t, x.double(), None),
             TypeError,
             "network.double",
+        ),
+        "whole numbers": (
+            "silu",
+            lambda s, t, x: (s, t, x.long(), None),
+            TypeError,
+            "floating-point",
         ),
         "superfluous": ("silu", lambda s, t, x: (s, t, x, x), ValueError, "takes no condition"),
         "missing": (

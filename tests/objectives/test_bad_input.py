@@ -10,6 +10,7 @@ import flowmaps as fm
 
 o = fm.objectives
 ANYTHING: Any = abs
+NUMBER: Any = 2.0
 TERMS: Any = o.lsd().terms
 BOX = fm.domains.Box([-1.0], [1.0])
 
@@ -20,6 +21,10 @@ def learned() -> fm.maps.NeuralFlowMap:
 
 def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(*shape)
+
+
+def on_two_points(objective: o.Objective) -> object:
+    return objective(learned(), objective.draw(o.Domain(BOX, (0.0, 1.0)), batch=2))
 
 
 CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
@@ -44,6 +49,22 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: o.Domain((0.0, 1.0), (0.0, 1.0)),
         TypeError,
         "must have .sample",
+    ),
+    "no domain": (lambda: o.Domain(None, (0.0, 1.0)), TypeError, "must have .sample"),
+    "a name for an interpolant": (
+        lambda: o.lsd(ANYTHING),
+        TypeError,
+        "fm.interpolants.Interpolant such as",
+    ),
+    "a number for a field": (
+        lambda: o.lagrangian_residual(NUMBER),
+        TypeError,
+        "field must be a callable",
+    ),
+    "scale of another shape": (
+        lambda: on_two_points(o.lagrangian_residual(lambda t, x: x, scale=torch.ones(2, 1))),
+        ValueError,
+        r"shape of an event, \(1,\), got \(2, 1\)",
     ),
     "conditions that cannot": (
         lambda: o.Domain(BOX, (0.0, 1.0), condition=2.0),

@@ -150,6 +150,18 @@ def test_a_domain_gives_points_times_and_conditions(default_dtype: torch.dtype) 
     assert single.sample(3)[0].dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_draws_are_made_on_the_cpu_whatever_the_default_device(name: str) -> None:
+    """Where the generator is: with an accelerator as torch's default a draw would be refused."""
+    make, source = OBJECTIVES[name]
+    objective, data = make(), source()
+    expected = objective.draw(data, batch=4, generator=seeded(0))
+    with torch.device("meta"):
+        draw = objective.draw(data, batch=4, generator=seeded(0))
+    pairs_of_leaves = zip(pytree.tree_leaves(draw), pytree.tree_leaves(expected), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs_of_leaves)
+
+
 def test_a_draw_is_a_pytree_of_tensors() -> None:
     draw = fm.objectives.lsd().draw(pairs(), batch=8)
     leaves, structure = pytree.tree_flatten(draw)

@@ -16,6 +16,21 @@ def test_path_error_is_relative_to_the_largest_state_of_each_path():
     assert errors.median == 0.5
 
 
+def test_the_median_of_an_even_number_lies_between_the_middle_two():
+    x = torch.tensor([[1.0], [2.0]])
+    reference = torch.tensor([[[1.0], [4.0]]])
+    times = torch.tensor([1.0])
+    errors = fm.surrogates.path_error(fm.maps.Identity(), 0.0, times, x, reference)
+    assert errors.worst.tolist() == [0.0, 0.5] and errors.median == 0.25
+
+
+def test_the_recipe_leaves_the_callers_random_numbers_alone():
+    torch.set_default_dtype(torch.float32)
+    before = torch.get_rng_state()
+    fm.surrogates.PendulumRecipe(steps=1, width=8, depth=1, batch=8).train(progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_path_error_refuses_another_shape():
     with pytest.raises(ValueError, match="reference must have shape"):
         fm.surrogates.path_error(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import flowmaps as fm
-from flowmaps.errors import TrainingError
+from flowmaps.errors import TrainingError, UntrainedTimes
 from flowmaps.training._progress import ProgressBar
 
 MEAN, SIGMA = 0.7, 0.5
@@ -306,3 +306,45 @@ def test_things_of_another_kind_are_refused(tmp_path: Path) -> None:
         fm.training.fit(fm.maps.ExactFlowMap(lambda s, t, x: x), objective, source, steps=1)
     with pytest.raises(FileExistsError, match="not empty"):
         run(folder=taken(tmp_path / "taken"))
+    with pytest.raises(FileExistsError, match="is a file"):
+        run(folder=tmp_path / "taken" / "thesis.txt")
+
+
+class Undescribed(fm.maps.FlowMap):
+    """A map of a user's own that cannot say how it is rebuilt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.zeros(()))
+
+    def _transport(self, s: Any, t: Any, x: Tensor, condition: Any) -> Tensor:
+        return x + (t - s)[:, None] * self.rate * x
+
+
+def test_what_cannot_be_saved_is_not_trained(tmp_path: Path) -> None:
+    steps: list[int] = []
+    (tmp_path / "file").touch()
+    for learned, folder in ((Undescribed(), "new"), (small_map(), "file/run")):
+        with pytest.raises((TypeError, OSError)):
+            run(learned, folder=tmp_path / folder, callback=lambda r: steps.append(r.step))
+    assert steps == []
+
+
+def test_times_that_the_map_is_not_for_are_named(tmp_path: Path) -> None:
+    network = fm.networks.MLP(dim=1, width=4, depth=1)
+    objective = fm.objectives.lagrangian_residual(lambda t, x: -x)
+    source = fm.objectives.Domain(fm.domains.Box([-1.0], [1.0]), (0.0, 1.0))
+    growing = fm.objectives.FromStart(fm.objectives.GrowingSpan(0.1, 0.5))
+    late = fm.objectives.lagrangian_residual(lambda t, x: -x, times=growing)
+    steps: list[int] = []
+    for times, chosen in (
+        (fm.maps.TimeSet(0.0, 0.25), objective),
+        (fm.maps.TimeSet(0.0, 1.0, forward=False), objective),
+        (fm.maps.TimeSet(0.0, 1.0, max_span=0.3), late),
+    ):
+        learned = fm.maps.NeuralFlowMap(network, times=times)
+        with pytest.raises(UntrainedTimes, match=r"samples .* of the draw; give the map times="):
+            fm.training.fit(
+                learned, chosen, source, steps=20, callback=lambda r: steps.append(r.step)
+            )
+    assert 0 < len(steps) < 10  # the last map is trained until spans outgrow it

@@ -9,6 +9,7 @@ from torch import nn
 
 import flowmaps as fm
 from flowmaps.errors import TrainingError
+from flowmaps.training._compiling import compiled
 from flowmaps.training._history import Recorder
 from flowmaps.training._optimizers import make_optimizer
 from flowmaps.training._schedules import learning_rate_factor, named_schedule
@@ -117,6 +118,19 @@ def test_bad_optimisers_are_refused() -> None:
         make_optimizer(nothing, layer.parameters(), 0.1)
     with pytest.raises(ValueError, match="nothing to train"):
         make_optimizer("adam", layer.requires_grad_(False).parameters(), 0.1)
+
+
+# ---------------------------------------------------------------------------- compiling
+
+
+def test_a_process_may_compile_any_number_of_losses() -> None:
+    """torch refuses to compile one piece of code more often than its limit, 8 times."""
+
+    def named(name: str) -> Any:
+        return lambda x: {name: x + 1}
+
+    for k in range(2 * torch._dynamo.config.recompile_limit):  # pyright: ignore
+        assert compiled(named(f"loss {k}"), "eager")(torch.ones(())) == {f"loss {k}": 2}
 
 
 # ---------------------------------------------------------------------------- seeds

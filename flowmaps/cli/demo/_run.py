@@ -16,6 +16,7 @@ from flowmaps.cli.demo._pendulum import pendulum
 from flowmaps.cli.demo._report import write_report
 from flowmaps.cli.demo._section import Section
 from flowmaps.cli.demo._systems import systems
+from flowmaps.generative import load_digits
 
 __all__ = ["run_demo"]
 
@@ -33,8 +34,11 @@ def run_demo(
         tiny: train for seconds only.
 
     Raises:
+        ModuleNotFoundError: without scikit-learn, which the last part needs.
         FileExistsError: if the folder is not empty and overwrite is false.
+        OSError: if the folder cannot be made.
     """
+    load_digits()  # what the last part needs must not be missed after minutes
     folder = _run_folder(out, overwrite)
     # Networks as small as these learn faster on one thread than on several.
     torch.set_num_threads(1)
