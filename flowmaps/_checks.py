@@ -37,7 +37,12 @@ __all__ = [
 
 
 class _Level:
+    """Holds the state; an instance, because compiled code may not set attributes of a class."""
+
     full = False
+
+
+_LEVEL = _Level()
 
 
 class checking:  # noqa: N801  (reads as a verb: ``with fm.checking("full")``)
@@ -67,16 +72,16 @@ class checking:  # noqa: N801  (reads as a verb: ``with fm.checking("full")``)
         self.before: list[bool] = []
 
     def __enter__(self) -> None:
-        self.before.append(_Level.full)
-        _Level.full = self.full
+        self.before.append(_LEVEL.full)
+        _LEVEL.full = self.full
 
     def __exit__(self, *exception: object) -> None:
-        _Level.full = self.before.pop()
+        _LEVEL.full = self.before.pop()
 
 
 def checks_values(tensor: Tensor | None = None) -> bool:
     """Tell whether values, as of a tensor, are to be checked: not in compiled or vmapped code."""
-    if not _Level.full or torch.compiler.is_compiling():
+    if not _LEVEL.full or torch.compiler.is_compiling():
         return False
     return tensor is None or not is_vmapped(tensor)
 
@@ -193,7 +198,8 @@ def as_time(time: Time, x: Tensor, name: str) -> float | Tensor:
     if isinstance(time, Tensor):
         return _tensor_time(time, x, name)
     if is_number(time):
-        if not math.isfinite(time):
+        # Compiled code makes a number that changes from call to call symbolic: compare it only.
+        if not -math.inf < time < math.inf:
             raise ValueError(f"{name} must be a finite time, got {time}")
         return float(time)
     raise TypeError(

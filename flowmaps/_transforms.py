@@ -49,7 +49,9 @@ def is_vmapping() -> bool:
 
 
 def _forward_tangent(tensor: Tensor) -> bool:
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+    if forward_ad._current_level < 0 or is_transformed(tensor):  # vmap cannot unpack a dual tensor
+        return False
+    return forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def carries_tangent(tree: object) -> bool:

@@ -114,6 +114,8 @@ def _checked(function: Callable) -> Callable:
 
 def _decorate(definition: Any) -> Any:
     """Check a function, or the constructor of a dataclass; leave anything else as it is."""
+    if torch.compiler.is_compiling():
+        return definition
     if inspect.isclass(definition):
         made = vars(definition).get("__init__")
         if is_dataclass(definition) and made is not None and not hasattr(made, "__wrapped__"):

@@ -394,13 +394,15 @@ def compile_fullgraph(case: Case) -> None:
     """One graph of value and derivatives in float32, of the value in float64; else in parts."""
     torch._dynamo.reset()
     points, flow = case.points, case.kind.lean() if case.kind.lean else case.flow
+    single = points[2].dtype == torch.float32
     if hasattr(flow, "build"):
         points, function = points[2:], flow.build(0.2, 0.7)
-    elif case.kind.whole and points[2].dtype == torch.float32:
+    elif case.kind.whole and single:
         function = with_derivatives(flow, *case.directions())
     else:
         function = flow
-    compiled = torch.compile(function, backend="aot_eager", fullgraph=case.kind.whole)
+    backend = "aot_eager" if single else "eager"
+    compiled = torch.compile(function, backend=backend, fullgraph=case.kind.whole)
     case.close(compiled(*points), function(*points).double(), 0.1)
     if not case.kind.whole:
         pytest.skip("in parts")

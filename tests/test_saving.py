@@ -21,9 +21,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 import flowmaps as fm
+from flowmaps import maps, problems, solvers
 from flowmaps._saving._description import Builder, Describer
+from flowmaps.errors import LoadError
 
-maps, solvers, problems, LoadError = fm.maps, fm.solvers, fm.problems, fm.errors.LoadError
 PACKAGE = Path(fm.__file__).parent
 DTYPES = [torch.float32, torch.float64]
 
@@ -167,12 +168,13 @@ class FieldNetwork(nn.Module):
         return self.second(torch.tanh(self.first(x)) * t[:, None]) + self.offset
 
 
-class OwnNetwork(nn.Sequential):
+class OwnNetwork(nn.Module):
     def __init__(self) -> None:
-        super().__init__(nn.Linear(2, 2))
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor, condition: Any) -> Tensor:
-        return self[0](x) * (t - s)[:, None]
+        return self.layer(x) * (t - s)[:, None]
 
 
 FRESH = {"solver of a network": FieldNetwork, "one's own network": OwnNetwork}
@@ -260,15 +262,15 @@ def test_half_precision_and_mixed_weights_come_back(tmp_path: Path) -> None:
 
 
 def test_odd_values_come_back(tmp_path: Path) -> None:
-    made = learned().between(torch.tensor([1e-300, 5e-324, 0.1]), 1.0)
+    given = network()
+    start = torch.tensor([1e-300, 5e-324, 0.1])
     with torch.no_grad():
-        weight = made.flow_map.network.head.weight
-        weight[0, :4] = torch.tensor([-0.0, float("nan"), float("-inf"), 5e-324])
-    fm.save(made, tmp_path)
+        given.head.weight[0, :4] = torch.tensor([-0.0, float("nan"), float("-inf"), 5e-324])
+    fm.save(maps.NeuralFlowMap(given).between(start, 1.0), tmp_path)
     again = fm.load(tmp_path)
     bits = again.flow_map.network.head.weight.detach().view(torch.int64)
-    assert torch.equal(bits, weight.detach().view(torch.int64))
-    assert torch.equal(again.s, made.s) and again.s.dtype == made.s.dtype
+    assert torch.equal(bits, given.head.weight.detach().view(torch.int64))
+    assert torch.equal(again.s, start) and again.s.dtype == start.dtype
 
 
 def test_a_strided_weight_comes_back(tmp_path: Path) -> None:
@@ -346,7 +348,7 @@ def test_weights_are_put_into_a_supplied_network(tmp_path: Path) -> None:
     given = OwnNetwork().float()
     again = fm.load(tmp_path, network=given)
     assert again.network is given
-    assert given[0].weight.dtype == torch.float64
+    assert given.layer.weight.dtype == torch.float64
 
 
 def test_loading_keeps_what_was_there(tmp_path: Path) -> None:

@@ -3,8 +3,13 @@
 __all__ = ["by_relation_allowed", "independent_derivatives"]
 
 
-class _Rule:
+class _Switch:
+    """Holds the state; an instance, because compiled code may not set attributes of a class."""
+
     allowed = True
+
+
+_RULE = _Switch()
 
 
 class independent_derivatives:  # noqa: N801  (reads as a state: ``with independent_derivatives()``)
@@ -28,13 +33,13 @@ class independent_derivatives:  # noqa: N801  (reads as a state: ``with independ
         self.before: list[bool] = []
 
     def __enter__(self) -> None:
-        self.before.append(_Rule.allowed)
-        _Rule.allowed = False
+        self.before.append(_RULE.allowed)
+        _RULE.allowed = False
 
     def __exit__(self, *exception: object) -> None:
-        _Rule.allowed = self.before.pop()
+        _RULE.allowed = self.before.pop()
 
 
 def by_relation_allowed() -> bool:
     """Tell whether maps may supply derivatives by the relation."""
-    return _Rule.allowed
+    return _RULE.allowed

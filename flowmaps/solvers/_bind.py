@@ -7,9 +7,9 @@ from torch import Tensor
 
 from flowmaps._checks import check_output, first_line, time_like
 from flowmaps._typing import Clock, Condition, Field, State
-from flowmaps.solvers._probe import ADVICE, probe
+from flowmaps.solvers._probe import ADVICE
 
-__all__ = ["BoundField", "probe"]
+__all__ = ["BoundField"]
 
 
 class BoundField:

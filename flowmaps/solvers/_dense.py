@@ -12,7 +12,7 @@ from flowmaps._checks import as_clock, as_time
 from flowmaps._transforms import any_item, is_transformed
 from flowmaps._typing import Clock, Time
 
-__all__ = ["DenseOutput", "Times", "refuse_outside", "time_rows"]
+__all__ = ["DenseOutput", "Times", "check_inside", "time_rows"]
 
 Times = Time | Sequence[Time] | np.ndarray
 """Times as users give them: one, a list, a tensor or an array."""
@@ -57,16 +57,20 @@ class DenseOutput:
 
     def at(self, rows: Tensor, name: str) -> Tensor:
         """Evaluate at clocks (n_times, batch), (n_times, batch, *event); errors as above."""
-        refuse_outside(rows, self.s, self.t, name)
+        inside = check_inside(rows, self.s, self.t, name)
         nodes, span, since = self.fractions, self.t - self.s, rows - self.s
         fractions = since / torch.where(span == 0, 1.0, span)
         located = fractions.detach().clamp(0.0, 1.0)
-        index = torch.searchsorted(nodes.mT.contiguous(), located.mT.contiguous(), right=True).mT
+        # The zeros have vmap batch both alike; else it would hand on what is not contiguous.
+        edges = nodes + torch.zeros_like(located.sum(0))
+        places = located + torch.zeros_like(nodes[0])
+        index = torch.searchsorted(edges.mT.contiguous(), places.mT.contiguous(), right=True).mT
         index = (index - 1).clamp(0, len(self.states) - 1)
         left, right = nodes.gather(0, index), nodes.gather(0, index + 1)
         theta = (fractions - left) / torch.where(left == right, 1.0, right - left)
         # Beyond the time where a sample stopped there is nothing to read.
-        offset = torch.where(located > nodes[-1], torch.nan, since - left * span)
+        known = inside & (located <= nodes[-1])
+        offset = torch.where(known, since - left * span, torch.nan)
         theta, offset = (per_step(a, self.states) for a in (theta, offset))
         samples = torch.arange(nodes.shape[1], device=nodes.device).expand_as(index)
         slope = torch.zeros_like(self.states[index, samples])
@@ -112,23 +116,24 @@ def time_rows(times: Times, clock: Clock, name: str) -> Tensor:
     return times if times.ndim == 2 else times.reshape(-1, 1).expand(-1, clock.shape[0])
 
 
-def refuse_outside(rows: Tensor, s: Clock, t: Clock, name: str) -> None:
-    """Refuse times (n_times, batch) outside a sample's span by more than rounding, or not a number.
+def check_inside(rows: Tensor, s: Clock, t: Clock, name: str) -> Tensor:
+    """Tell which times (n_times, batch) lie in their sample's span, up to rounding.
 
-    Transformed and compiled calls are not checked.
+    Eagerly all must; transformed and compiled calls read NaN outside.
 
     Raises:
         ValueError: names the first such time.
     """
-    if torch.compiler.is_compiling():
-        return
     slack = 1e-12 * (t - s).abs() + 1e-15 * torch.maximum(s.abs(), t.abs())
     early, late = torch.minimum(s, t) - slack, torch.maximum(s, t) + slack
-    outside = ~((rows >= early) & (rows <= late))
-    if not any(map(is_transformed, (rows, s, t))) and any_item(outside):
-        k, i = outside.nonzero()[0].tolist()
+    inside = (rows >= early) & (rows <= late)
+    if torch.compiler.is_compiling() or any(map(is_transformed, (rows, s, t))):
+        return inside
+    if any_item(~inside):
+        k, i = (~inside).nonzero()[0].tolist()
         raise ValueError(
             f"{name} must lie between each sample's start and end time, got "
             f"{rows[k, i].item():.6g} for sample {i} from s = {s[i].item():.6g} "
             f"to t = {t[i].item():.6g}"
         )
+    return inside

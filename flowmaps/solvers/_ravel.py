@@ -13,7 +13,7 @@ from flowmaps._typing import Field
 __all__ = ["ravel"]
 
 
-def ravel(x: Any, field: Field) -> tuple[Tensor, Field, Callable[[Tensor], Any]]:
+def ravel(x: Any, field: Callable[..., Any]) -> tuple[Tensor, Field, Callable[[Tensor], Any]]:
     """Turn a pytree state into one tensor (batch, n), with its field and the way back.
 
     One tensor stays as it is. The field of a pytree returns the same structure; the order of the

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from flowmaps._checks import as_clock, brief, check_condition, check_state, per_sample
-from flowmaps._typing import Clock, Condition, Field, Time
-from flowmaps.solvers._bind import BoundField, probe
+from flowmaps._typing import Clock, Condition, Time
+from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._controllers import PI, Controller
-from flowmaps.solvers._dense import DenseOutput, Times, refuse_outside, time_rows
+from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._options import check_options, refuse_lost_tangents
+from flowmaps.solvers._probe import probe
 from flowmaps.solvers._ravel import ravel
 from flowmaps.solvers._solution import SUCCESS, Solution, raise_failures
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
@@ -23,7 +24,7 @@ __all__ = ["check_options", "solve"]
 
 
 def solve(
-    field: Field,
+    field: Callable[..., Any],
     s: Time,
     t: Time,
     x: Any,
@@ -50,7 +51,7 @@ def solve(
 
     Args:
         field: ``b(t, x)`` or, with a condition, ``b(t, x, condition)``; t arrives as (batch,) in
-            x's dtype and is never outside a sample's own span.
+            x's dtype and is never outside a sample's own span. It returns x's structure.
         s, t: start and end, numbers or tensors of shape () or (batch,), in either order.
         x: state (batch, *event), float32 or float64, or a pytree of such tensors.
         condition: tensor or pytree with leading batch axis: all that differs between samples.
@@ -104,7 +105,7 @@ def solve(
     begin, end = as_clock(s, x, "s"), as_clock(t, x, "t")
     rows = None if save_at is None else time_rows(save_at, begin, "save_at")
     if rows is not None:
-        refuse_outside(rows, begin, end, "save_at")
+        check_inside(rows, begin, end, "save_at")
     bound = BoundField(field, condition, between=(begin, end))
     first = bound.first(begin, x)
     refuse_lost_tangents((begin, end, x, condition, first))

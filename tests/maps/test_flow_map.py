@@ -187,6 +187,16 @@ def test_the_state_is_never_written_to(kind: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip((x, s, t), before, strict=True))
 
 
+def test_one_graph_serves_numbers_that_change_from_call_to_call() -> None:
+    """torch then makes a number symbolic, on which hardly any check of a number can be traced."""
+    flow, x = M.ExactFlowMap(exact, M.TimeSet(0.0, 2.0)), torch.ones(2, 2)
+    for function in (flow, lambda s, t, x: C.time_derivative(flow, s, t, x)):
+        torch._dynamo.reset()
+        compiled = torch.compile(function, backend="eager", fullgraph=True)
+        for t in (1.0, 0.1, 0.3):
+            torch.testing.assert_close(compiled(0.1, t, x), function(0.1, t, x), rtol=1e-15, atol=0)
+
+
 def test_maps_are_modules() -> None:
     network = fm.networks.MLP(dim=2, width=4, depth=1)
     learned = M.NeuralFlowMap(network)

@@ -1,6 +1,7 @@
 """Dense output and save_at: any time inside, refused outside, never more than was computed."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from flowmaps.solvers import RK4, Dopri5, Heun, solve
 
+jvp: Any = torch.func.jvp  # whose result has a type of two kinds
+
 OPTIONS = [
     {},
     {"method": Dopri5()},
-    {"method": Heun(), "rtol": 1e-5, "atol": 1e-5},
-    {"method": RK4(), "steps": 40},
+    {"method": Heun(), "rtol": 1e-4, "atol": 1e-4},
+    {"method": RK4(), "steps": 30},
 ]
 each_way = pytest.mark.parametrize("options", OPTIONS, ids=["tsit5", "dopri5", "heun", "rk4"])
 
@@ -29,13 +32,14 @@ def test_it_follows_the_solution_between_the_steps(options, exact) -> None:
     path = solution(rows)
     truth = torch.stack([exact.flow(s, row, x) for row in rows])
     assert path.shape == (23, *x.shape)
-    assert (path - truth).abs().max() < (1e-3 if "rtol" in options else 2e-5)
+    assert (path - truth).abs().max() < (5e-3 if "rtol" in options else 2e-5)
     assert (path[0] - x).abs().max() < 1e-15
     assert (path[-1] - solution.x).abs().max() < 1e-14
 
 
 @each_way
-def test_save_at_gives_what_dense_output_gives(options, exact) -> None:
+def test_save_at_gives_what_dense_output_gives(options, exact_flows) -> None:
+    exact = exact_flows["swing"]
     x = torch.tensor(exact.start)
     times = torch.tensor([0.0, 0.3, 0.1, 1.0, 0.99, 0.3])  # in any order, repeated
     dense = solve(exact.field, 0.0, 1.0, x, dense=True, **options)
@@ -61,7 +65,7 @@ def test_times_may_be_given_in_any_form() -> None:
     assert solve(field, 0.0, 1.0, x, save_at=0.5).x.shape == (1, 3, 2)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(st.floats(0, 1), st.booleans())
 def test_every_time_of_the_span_is_inside(fraction, backward) -> None:
     s, t = (0.3, 0.1 + 0.2) if fraction == 1 else (0.1, 0.3)
@@ -122,7 +126,7 @@ def test_its_time_derivative_is_the_field_even_for_a_sample_at_rest() -> None:
     t = torch.tensor([0.5, 1.5, -0.5])
     solution = solve(lambda t, x: -x, 0.5, t, x, dense=True, rtol=1e-9, atol=1e-9)
     for r in (torch.full((1, 3), 0.5), t[None], (0.5 + t[None]) / 2):
-        value, rate = torch.func.jvp(solution, (r,), (torch.ones_like(r),))
+        value, rate = jvp(solution, (r,), (torch.ones_like(r),))
         assert (rate + value).abs().max() < 1e-6
         leaf = r.clone().requires_grad_()
         (again,) = torch.autograd.grad(solution(leaf).sum(), leaf)
@@ -132,7 +136,7 @@ def test_its_time_derivative_is_the_field_even_for_a_sample_at_rest() -> None:
 def test_rounding_beyond_the_end_keeps_the_derivative() -> None:
     solution = solve(lambda t, x: torch.ones_like(x), 0.0, 0.3, torch.zeros(1, 1), dense=True)
     beyond = torch.tensor([0.1 + 0.2])  # one unit in the last place after the end
-    _, rate = torch.func.jvp(solution, (beyond,), (torch.ones(1),))
+    _, rate = jvp(solution, (beyond,), (torch.ones(1),))
     assert rate.item() == pytest.approx(1.0)
 
 
@@ -174,7 +178,32 @@ def test_it_can_be_differentiated_in_the_start_and_by_the_state() -> None:
         return solve(lambda t, x: -x, s, 1.0, x, rtol=1e-9, atol=1e-9, save_at=[0.5, 1.0]).x
 
     s, x = torch.zeros(2), torch.tensor([[1.0], [2.0]])
-    value, by_start = torch.func.jvp(along, (s, x), (torch.ones(2), torch.zeros(2, 1)))
+    value, by_start = jvp(along, (s, x), (torch.ones(2), torch.zeros(2, 1)))
     assert torch.allclose(by_start, value, atol=1e-7)
-    _, by_state = torch.func.jvp(along, (s, x), (torch.zeros(2), torch.ones(2, 1)))
+    _, by_state = jvp(along, (s, x), (torch.zeros(2), torch.ones(2, 1)))
     assert torch.allclose(by_state, value / x, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", OPTIONS[:1] + OPTIONS[-1:], ids=["adaptive", "fixed"])
+def test_it_passes_vmap(options) -> None:
+    x, t = torch.randn(3, 2, 1), torch.tensor([[1.0, -1.0], [0.5, 2.0], [0.0, 1.0]])
+
+    def run(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        solution = solve(lambda t, x: -x, 0.0, t, x, dense=True, **options)
+        saved = solve(lambda t, x: -x, 0.0, t, x, save_at=t[None] / 2, **options)
+        return solution(t[None] / 2), saved.x
+
+    for whole in torch.func.vmap(run)(x, t):
+        assert torch.allclose(whole[:, 0], x * torch.exp(-t / 2)[..., None], atol=1e-5)
+    one = torch.func.vmap(lambda t: run(x[0], t)[1])(t)
+    assert torch.allclose(one[:, 0], x[0] * torch.exp(-t / 2)[..., None], atol=1e-5)
+
+
+def test_outside_reads_nan_where_values_cannot_be_checked() -> None:
+    def late(t_eval: torch.Tensor) -> torch.Tensor:
+        solution = solve(lambda t, x: -x, 0.0, 1.0, torch.ones(1, 1), dense=True)
+        return solution(t_eval)
+
+    times = torch.tensor([0.5, 1.5, -0.5])
+    found = torch.func.vmap(late)(times).flatten()
+    assert torch.isnan(found).tolist() == [False, True, True]

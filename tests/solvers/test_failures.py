@@ -1,6 +1,7 @@
 """A failure stays with its sample, has a code, and never reads as success."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -43,27 +44,27 @@ def the_case(rows: slice = slice(None)) -> tuple[Tensor, ...]:
     return s, t, x[:, None], k[:, None], code.long()
 
 
-@pytest.mark.parametrize("method", [Tsit5(), Dopri5()], ids=repr)
-@pytest.mark.parametrize("options", [{}, {"dense": True}, {"save_at": "end"}], ids=repr)
-def test_good_and_bad_samples_share_a_batch(method, options) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"method": Dopri5()}, {"dense": True}, {"save_at": "end"}], ids=repr
+)
+def test_good_and_bad_samples_share_a_batch(options) -> None:
     s, t, x, k, code = the_case()
-    rows = slice(None)
+    rows, extra = slice(None), dict[str, Any](options)
     if options.get("save_at") == "end":  # samples without finite times have no times to save at
         rows = slice(0, 6)
         s, t, x, k, code = the_case(rows)
-        options = {"save_at": t[None]}
+        extra["save_at"] = t[None]
     solution = solve(
         relax,
         s,
         t,
         x,
         k,
-        method=method,
-        rtol=1e-12,
-        atol=1e-12,
-        max_steps=250,
+        rtol=1e-11,
+        atol=1e-11,
+        max_steps=150,
         throw=False,
-        **options,
+        **extra,
     )
     assert solution.result.tolist() == code.tolist()
     found = solution.x.reshape(-1)
@@ -75,7 +76,7 @@ def test_good_and_bad_samples_share_a_batch(method, options) -> None:
             assert torch.isnan(found[i])
             assert not solution.success[i]
     stiff = list(CASE).index("too stiff")
-    assert solution.statistics.steps[stiff] == 250
+    assert solution.statistics.steps[stiff] == 150
     assert 0 < solution.final_time[stiff] < 1
     # What was reached is not lost.
     reached = relaxed(0.0, solution.final_time[stiff].item(), 0.3, 1e6)
@@ -131,7 +132,7 @@ def test_a_bad_sample_poisons_no_derivative_of_the_others(options) -> None:
 # ---------------------------------------------------------------------------- codes
 
 
-@pytest.mark.parametrize("method", [Tsit5(), Dopri5(), Heun()], ids=repr)
+@pytest.mark.parametrize("method", [Tsit5(), Heun()], ids=repr)
 @pytest.mark.parametrize(
     ("field", "s", "t", "time"),
     [
@@ -151,12 +152,12 @@ def test_what_cannot_be_crossed_is_told(method, field, s, t, time) -> None:
         x, s = torch.full((1, 1), s), 0.0  # log x is steep, but attracts to 1
         assert solve(field, s, t, x, method=method, rtol=1e-3, atol=1e-3).success.all()
         return
-    tolerance = 1e-6 if method.order > 2 else 1e-3
+    tolerance = 1e-5 if method.order > 2 else 1e-2
     solution = solve(
         field, s, t, torch.ones(1, 1), method=method, rtol=tolerance, atol=tolerance, throw=False
     )
     assert solution.result.item() in (TOO_SMALL, NOT_FINITE)
-    assert solution.final_time.item() == pytest.approx(time, abs=10 * tolerance)
+    assert solution.final_time.item() == pytest.approx(time, abs=3 * tolerance)
     assert solution.statistics.steps.item() < 5000
     assert torch.isnan(solution.x).all()
 
@@ -168,11 +169,11 @@ def test_a_stiff_problem_ends() -> None:
         return torch.stack([fast - slow, slow - fast - out, out], dim=1)
 
     x = torch.tensor([[1.0, 0.0, 0.0]])
-    solution = solve(robertson, 0.0, 40.0, x, max_steps=300, throw=False)
+    solution = solve(robertson, 0.0, 40.0, x, max_steps=100, throw=False)
     assert solution.result.item() == MAX_STEPS
-    soon = solve(robertson, 0.0, 0.3, x)
-    truth = [0.98867393938, 3.4477157437e-05, 0.01129158346]  # by Radau at 1e-12
-    assert soon.x[0].tolist() == pytest.approx(truth, rel=1e-5, abs=1e-9)
+    soon = solve(robertson, 0.0, 0.1, x, rtol=1e-7, atol=1e-9)
+    truth = [0.99607774744, 3.580437235e-05, 0.0038864481852]  # by Radau at 1e-12
+    assert soon.x[0].tolist() == pytest.approx(truth, rel=1e-5)
 
 
 def test_max_steps_counts_attempts_and_the_last_one_counts_for_success() -> None:

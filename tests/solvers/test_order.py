@@ -1,6 +1,7 @@
 """Measured orders: the slope of the error over the step on flows known in closed form."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 import flowmaps as fm
 from flowmaps.solvers import RK4, Dopri5, Euler, Heun, Midpoint, Stepper, Tsit5, solve
+
+jvp: Any = torch.func.jvp  # whose result has a type of two kinds
 
 METHODS: list[Stepper] = [Euler(), Midpoint(), Heun(), RK4(), Tsit5(), Dopri5()]
 ADAPTIVE: list[Stepper] = [Tsit5(), Dopri5()]
@@ -17,11 +20,11 @@ SHIPPED = {
     if isinstance(entry, type) and hasattr(entry, "tableau")
 }
 # Where the error is clean: steps fine enough for the leading term, coarse enough for rounding.
-GRIDS = {1: [100, 150, 225], 2: [60, 90, 135], 4: [20, 30, 45], 5: [80, 120, 180]}
+GRIDS = {1: [80, 120, 180], 2: [60, 90, 135], 4: [20, 30, 45], 5: [80, 120, 180]}
 FLOWS = {
     1: {"logistic": 1.0},
-    2: {"logistic": 2.0, "gaussian": 1.0, "riccati": 1.0},
-    4: {"logistic": 2.0, "gaussian": 2.0, "swing": 2.0},
+    2: {"logistic": 2.0, "riccati": 1.0},
+    4: {"gaussian": 2.0, "swing": 2.0},
     5: {"swing": 3.0},
 }
 CASES = [
@@ -52,7 +55,7 @@ def test_errors_fall_with_the_orders(method, flow, s, t, exact_flows) -> None:
         places = torch.arange(steps)[:, None] + torch.tensor([0.25, 0.5, 0.75, 1.0])
         times = s + (t - s) * places.flatten() / steps
         solution = solve(exact.field, s, t, x, method=method, steps=steps, dense=True)
-        path, velocity = torch.func.jvp(solution, (times,), (torch.ones_like(times),))
+        path, velocity = jvp(solution, (times,), (torch.ones_like(times),))
         clocks, many = times.repeat_interleave(len(x)), x.repeat(len(times), 1)
         truth = exact.flow(torch.full_like(clocks, s), clocks, many)
         rate = exact.field(clocks, truth).reshape(path.shape)

@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict, namedtuple
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from flowmaps.solvers import RK4, Heun, TorchDiffEq, Tsit5, solve
+
+jvp: Any = torch.func.jvp  # whose result has a type of two kinds
 
 OPTIONS = [{}, {"method": RK4(), "steps": 20}]
 each_way = pytest.mark.parametrize("options", OPTIONS, ids=["adaptive", "fixed"])
@@ -100,7 +103,7 @@ def test_structures_pass_derivatives() -> None:
     def run(x: Tensor, v: Tensor) -> Tensor:
         return solve(spring, 0.0, 1.0, {"x": x, "v": v}, rtol=1e-9, atol=1e-9).x["x"]
 
-    _, tangent = torch.func.jvp(run, (x, v), (torch.ones_like(x), torch.zeros_like(v)))
+    _, tangent = jvp(run, (x, v), (torch.ones_like(x), torch.zeros_like(v)))
     assert torch.allclose(tangent, torch.full_like(x, math.cos(1)))
     gradients = torch.func.grad(lambda x, v: run(x, v).sum(), (0, 1))(x, v)
     assert torch.allclose(gradients[1], torch.full_like(x, math.sin(1)))
