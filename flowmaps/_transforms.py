@@ -28,8 +28,12 @@ def peek(tensor: Tensor) -> Tensor:
 
 
 def any_item(mask: Tensor) -> bool:
-    """Tell on the host whether any element is true, under vmap too (one synchronisation)."""
-    return bool(peek(mask.detach()).any().item())
+    """Tell on the host whether any element is true, under vmap too (one synchronisation).
+
+    On the meta device, which has shapes and no values, none is.
+    """
+    mask = peek(mask.detach())
+    return not mask.is_meta and bool(mask.any().item())
 
 
 def is_transformed(tensor: Tensor) -> bool:

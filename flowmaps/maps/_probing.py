@@ -35,7 +35,7 @@ class FieldProbe:
         Raises:
             ValueError: naming the cure.
         """
-        if torch.compiler.is_compiling() or is_vmapping() or not len(x):
+        if torch.compiler.is_compiling() or is_vmapping() or x.is_meta or not len(x):
             return
         kind = (x.shape[1:], x.dtype, condition is None)
         if kind in self._seen:

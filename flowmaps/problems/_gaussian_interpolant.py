@@ -108,7 +108,7 @@ class GaussianInterpolant(ExactProblem):
         return stack(_add(mean, self._scaled(gains, _minus(x.unbind(1), t, mean))), x)
 
     def _law(self, p: Any) -> tuple[list[Any], list[Any]]:
-        values = list(vars(p).values())
+        values = [getattr(p, name) for name in self.parameters]
         return values[: self.dim], values[self.dim :]
 
     def _scaled(self, factors: Sequence[Any], y: Sequence[Any]) -> list[Any]:

@@ -449,9 +449,6 @@ def test_forward_mode_works_without_gradients(pendulum, case) -> None:
     with torch.no_grad():
         _, tangent = jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
     assert (tangent - image).abs().max() < ACCURACY
-    with torch.inference_mode():
-        _, tangent = jvp(flow(pendulum, OPTIONS["tsit5"]), primals, tangents)
-    assert (tangent - image).abs().max() < ACCURACY
 
 
 def test_the_grid_is_frozen_for_derivatives_of_parameters_too() -> None:
