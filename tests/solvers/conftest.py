@@ -119,3 +119,15 @@ def _derivatives(s: float, t: float, x: Tensor, p: Tensor) -> tuple[Tensor, ...]
 def pendulum() -> Pendulum:
     """A driven pendulum with parameters as condition and exact derivatives."""
     return Pendulum(_pendulum, lambda s, t, x, p: _derivatives(s, t, x, p)[0], _derivatives)
+
+
+def _central(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+    h, weights = 1e-3, (3 / 4, -3 / 20, 1 / 60)
+    pairs = (function(x + k * h * v) - function(x - k * h * v) for k in (1, 2, 3))
+    return torch.stack([w / h * pair for w, pair in zip(weights, pairs, strict=True)]).sum(0)
+
+
+@pytest.fixture(scope="session")
+def central() -> Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]:
+    """``central(function, x, v)``: the derivative along v by central differences of order 6."""
+    return _central
