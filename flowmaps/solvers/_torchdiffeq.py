@@ -105,9 +105,12 @@ class TorchDiffEq(Method):
             calls += 1
             return per_sample(span, state) * field(s + fraction * span, state)
 
+        ends = torch.tensor([0.0, 1.0], dtype=torch.float64, device=x.device)
         options = dict(self.options)
         if not self._fixed:
             options.setdefault("max_num_steps", max_steps)
+            # Else torchdiffeq steps past the end, where the field is not asked, and interpolates.
+            options.setdefault("step_t", ends[1:])
         extra: dict[str, Any] = {}
         odeint = torchdiffeq.odeint
         if self.adjoint:
@@ -115,7 +118,6 @@ class TorchDiffEq(Method):
                 torchdiffeq.odeint_adjoint,
                 adjoint_inputs(first, sources),
             )
-        ends = torch.tensor([0.0, 1.0], dtype=torch.float64, device=x.device)
         try:
             path = odeint(
                 scaled, x, ends, method=self.name, rtol=rtol, atol=atol, options=options, **extra

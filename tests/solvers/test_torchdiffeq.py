@@ -159,3 +159,12 @@ def test_options_are_passed_on_and_can_be_rebuilt() -> None:
     assert TorchDiffEq(**fine.config()).config() == fine.config()
     assert repr(fine) == "TorchDiffEq(name='euler', adjoint=False, options={'step_size': 0.25})"
     assert repr(Tsit5()) == "Tsit5()"
+
+
+def test_a_field_of_time_is_solved_to_its_tolerance() -> None:
+    """Steps past the end would meet the field where it is not asked."""
+    s, t = torch.tensor([0.0, 1.0, 0.5]), torch.tensor([2.0, 0.0, 0.7])
+    x = torch.ones(3, 1)
+    y = solve(lambda t, x: torch.cos(3 * t)[:, None] * x, s, t, x, method=TorchDiffEq()).x
+    truth = torch.exp((torch.sin(3 * t) - torch.sin(3 * s)) / 3)
+    assert (y[:, 0] - truth).abs().max() < 1e-5
