@@ -5,13 +5,14 @@ times given as tensors) only at doors that are host code anyway and under ``chec
 """
 
 import math
+import operator
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from flowmaps._transforms import any_item, is_vmapped, peek
@@ -19,6 +20,7 @@ from flowmaps._typing import Condition, Time
 
 __all__ = [
     "as_clock",
+    "as_count",
     "as_numbers",
     "as_time",
     "brief",
@@ -27,11 +29,16 @@ __all__ = [
     "check_state",
     "checking",
     "checks_values",
+    "finite_samples",
     "first_line",
     "fit_event",
     "is_number",
+    "method_owner",
     "per_sample",
+    "repeat_rows",
     "require_finite",
+    "shaped_like",
+    "time_bounds",
     "time_like",
 ]
 
@@ -115,14 +122,19 @@ def check_state(x: Any, name: str = "x") -> Tensor:
 
 def require_finite(x: Tensor, name: str) -> None:
     """Raise ValueError that names the samples of x (batch, *event) that are not finite."""
-    finite = torch.isfinite(x.detach())
-    bad = ~finite.flatten(1).all(1) if x.ndim > 1 else ~finite
+    bad = ~finite_samples(x.detach())
     if any_item(bad):
         samples = peek(bad).flatten().nonzero().flatten().tolist()
         raise ValueError(
             f"{name} holds values that are not finite in samples {shorten(samples)}; "
             "remove or repair them"
         )
+
+
+def finite_samples(x: Tensor) -> Tensor:
+    """Tell which samples of x (batch, *event) are finite, (batch,)."""
+    finite = torch.isfinite(x)
+    return finite.flatten(1).all(1) if x.ndim > 1 else finite
 
 
 def shorten(samples: list[int], most: int = 8) -> str:
@@ -145,9 +157,34 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def method_owner(function: Any) -> nn.Module | None:
+    """Return the module whose bound method a callable is, or None."""
+    owner = getattr(function, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
+
+
 def is_number(value: Any) -> bool:
     """Tell a real number from anything else, truth values among it."""
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def as_count(value: Any, name: str, least: int = 1) -> int:
+    """Return a whole number of any kind, numpy's among them, as an int.
+
+    Raises:
+        TypeError: for anything else, truth values among it.
+        ValueError: if it is less than ``least``.
+    """
+    wanted = f"{name} must be a whole number of at least {least}, got {brief(value)}"
+    if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
+        raise TypeError(wanted)
+    try:
+        count = operator.index(value)
+    except TypeError as error:
+        raise TypeError(wanted) from error
+    if count < least:
+        raise ValueError(wanted)
+    return count
 
 
 def as_numbers(value: float | Sequence[Any] | Tensor, name: str) -> Tensor:
@@ -244,9 +281,44 @@ def time_like(clock: Tensor, x: Tensor) -> Tensor:
     return clock.to(x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32)
 
 
+def time_bounds(a: Tensor, b: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the last time between two clocks (batch,), as fields see times.
+
+    Rounded to float32 an end may lie outside; the bounds do not, but where a span holds no float32.
+    Differentiable: a bound moves with its clock.
+    """
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    if x.dtype == torch.float64:
+        return low, high
+    first, last = time_like(low, x), time_like(high, x)
+    up, down = _inwards(first, low, math.inf), _inwards(last, high, -math.inf)
+    some = (first + up).detach() <= (last + down).detach()
+    return first + torch.where(some, up, 0.0), last + torch.where(some, down, 0.0)
+
+
+def _inwards(time: Tensor, clock: Tensor, towards: float) -> Tensor:
+    """Return the one rounding unit that takes a rounded clock back across the clock, or zero."""
+    fixed = time.detach()
+    crossed = fixed < clock.detach() if towards > 0 else fixed > clock.detach()
+    further = torch.nextafter(fixed, torch.full_like(fixed, towards))
+    return torch.where(crossed, further - fixed, 0.0)
+
+
+def shaped_like(value: Tensor, x: Tensor) -> Tensor:
+    """Return value (batch,) with shape (batch, 1, ..., 1), ready to be broadcast against x."""
+    return value.reshape(-1, *([1] * (x.ndim - 1)))
+
+
 def per_sample(value: Tensor, x: Tensor) -> Tensor:
     """Return value (batch,) in x's dtype with shape (batch, 1, ..., 1), ready to multiply x."""
-    return value.to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
+    return shaped_like(value.to(x.dtype), x)
+
+
+def repeat_rows(tree: Any, n: int) -> Any:
+    """Repeat the batch of every tensor in a pytree n times, end to end; None stays None."""
+    return pytree.tree_map(
+        lambda leaf: None if leaf is None else leaf.repeat(n, *([1] * (leaf.ndim - 1))), tree
+    )
 
 
 def check_condition(condition: Condition, x: Tensor) -> Condition:

@@ -12,6 +12,7 @@ __all__ = [
     "carries_derivative",
     "carries_tangent",
     "is_transformed",
+    "is_transforming",
     "is_vmapped",
     "is_vmapping",
     "peek",
@@ -39,6 +40,11 @@ def any_item(mask: Tensor) -> bool:
 def is_transformed(tensor: Tensor) -> bool:
     """Tell whether the tensor belongs to a running torch.func transformation."""
     return _functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def is_transforming() -> bool:
+    """Tell whether any torch.func transformation is running, whatever it acts on."""
+    return bool(_functorch.get_interpreter_stack())
 
 
 def is_vmapped(tensor: Tensor) -> bool:

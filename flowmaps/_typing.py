@@ -1,7 +1,7 @@
 """Shape aliases of annotations: ``batch`` counts samples, ``event`` is the state's own axes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Shaped
@@ -11,6 +11,7 @@ __all__ = [
     "Clock",
     "Codes",
     "Condition",
+    "Count",
     "Field",
     "Leaf",
     "Mask",
@@ -41,6 +42,8 @@ Leaf = Shaped[Tensor, "batch ..."]
 
 Time = float | np.number | np.ndarray | Tensor
 """A time as users give it: a number, a tensor (or an array) of shape () or (batch,)."""
+Count = SupportsIndex
+"""A whole number of any kind: Python's, numpy's."""
 Condition = Any
 """A tensor or a pytree of tensors with a leading batch axis, or None."""
 Field = Callable[..., Tensor]

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from flowmaps._checks import as_numbers, brief, is_number
+from flowmaps._checks import as_count, as_numbers, brief, is_number
+from flowmaps._typing import Count
 
 __all__ = ["Ball", "Box", "Domain", "Points", "SubLevel"]
 
@@ -26,7 +27,18 @@ class Domain(ABC):
     ``_contains``.
 
     Args:
-        dim: number d of coordinates, at least 1.
+        dim: number d of coordinates, at least 1; ValueError if it is less.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Interval(fm.domains.Domain):
+        ...     def _draw(self, n, generator):
+        ...         return torch.rand(n, 1, generator=generator, dtype=torch.float64)
+        ...     def _contains(self, x):
+        ...         return ((x >= 0) & (x <= 1)).all(1)
+        >>> unit = Interval(dim=1)
+        >>> bool(unit.contains(unit.sample(10)).all())
+        True
     """
 
     def __init__(self, dim: int):
@@ -36,7 +48,7 @@ class Domain(ABC):
 
     def sample(
         self,
-        n: int,
+        n: Count,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -62,15 +74,12 @@ class Domain(ABC):
             >>> box.sample(5, generator=torch.Generator().manual_seed(0)).shape
             torch.Size([5, 2])
         """
-        if not isinstance(n, int) or isinstance(n, bool):
-            raise TypeError(f"n must be an integer, got {type(n).__name__} {n!r}")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, got {n}")
+        count = as_count(n, "n", least=0)
         dtype = torch.get_default_dtype() if dtype is None else dtype
         if not dtype.is_floating_point:
             raise TypeError(f"states need a floating-point dtype, got {dtype}; use torch.float32")
         device = torch.get_default_device() if device is None else device
-        return self._draw(n, generator).to(dtype=dtype, device=device)
+        return self._draw(count, generator).to(dtype=dtype, device=device)
 
     def contains(self, x: Rows) -> Inside:
         """Tell for each point whether it lies in the domain, its boundary included.
@@ -297,18 +306,31 @@ class Points(Domain):
 
     Args:
         data: tensor (m, d), m at least 1; kept detached, as it is.
+        radius: how far from the nearest of the points, in units of ``scale``, a state may lie and
+            still be inside; 0 admits the points alone. Draws are always points of the data.
+        scale: units of the coordinates for the radius, a number or (d,), positive; None for the
+            data's standard deviation, and one where the data does not vary.
 
     Raises:
-        TypeError: if data is no tensor.
-        ValueError: if data has another shape or values that are not finite.
+        TypeError: if data is no tensor, radius no number, or scale no number, list or tensor.
+        ValueError: if data has another shape or values that are not finite, radius is negative, or
+            scale has another shape or is not positive.
 
     Example:
         >>> import torch, flowmaps as fm
         >>> fm.domains.Points(torch.tensor([[1.0, 2.0]])).sample(3).tolist()
         [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]
+        >>> near = fm.domains.Points(torch.tensor([[0.0], [1.0]]), radius=0.2, scale=1.0)
+        >>> near.contains(torch.tensor([[0.1], [0.5], [1.2]])).tolist()
+        [True, False, True]
     """
 
-    def __init__(self, data: Rows):
+    def __init__(
+        self,
+        data: Rows,
+        radius: float = 0.0,
+        scale: float | Sequence[float] | Tensor | None = None,
+    ):
         if not isinstance(data, Tensor):
             raise TypeError(f"data must be a tensor (m, d), got {type(data).__name__}")
         if data.ndim != 2 or len(data) == 0 or not torch.isfinite(data).all():
@@ -316,8 +338,28 @@ class Points(Domain):
                 f"data must be finite points (m, d) with m >= 1, got shape {tuple(data.shape)}; "
                 "remove rows with NaN"
             )
+        if not is_number(radius):
+            raise TypeError(f"radius must be a number, got {brief(radius)}")
+        if not 0.0 <= radius < float("inf"):
+            raise ValueError(f"radius must be at least 0 and finite, got {radius}")
         super().__init__(data.shape[1])
-        self.data = data.detach().clone()
+        self.data, self.radius = data.detach().clone(), float(radius)
+        self.scale = _units(self.data) if scale is None else self._checked(scale)
+        self._tree = None if radius == 0 else self._planted()
+
+    def _checked(self, scale: float | Sequence[float] | Tensor) -> Tensor:
+        units = _vector(scale, "scale")
+        if len(units) not in (1, self.dim) or not bool((units > 0).all()):
+            raise ValueError(
+                f"scale must be a positive number or {self.dim} of them, "
+                f"got {brief(units.tolist())}"
+            )
+        return units.expand(self.dim).clone()
+
+    def _planted(self) -> Any:
+        from scipy.spatial import KDTree
+
+        return KDTree((self.data.cpu().double() / self.scale).numpy())
 
     def _draw(self, n: int, generator: torch.Generator | None) -> Rows:
         device = _device_of(generator)
@@ -325,6 +367,9 @@ class Points(Domain):
         return self.data[rows.to(self.data.device)]
 
     def _contains(self, x: Rows) -> Inside:
+        return self._among(x) if self._tree is None else self._near(x, self._tree)
+
+    def _among(self, x: Rows) -> Inside:
         data = self.data.to(x)
         # One coordinate at a time: (n, m) truth values, not (n, m, d).
         same = torch.ones(len(x), len(data), dtype=torch.bool, device=x.device)
@@ -332,5 +377,24 @@ class Points(Domain):
             same &= x[:, i, None] == data[:, i]
         return same.any(1)
 
+    def _near(self, x: Rows, tree: Any) -> Inside:
+        places = x.detach().cpu().double() / self.scale
+        finite = torch.isfinite(places).all(1)
+        # Rounding a point to x's dtype moves it by this much.
+        size = torch.linalg.vector_norm(self.data.abs().amax(0).cpu().double() / self.scale).item()
+        reach = self.radius + torch.finfo(x.dtype).eps * (size + self.radius)
+        distance = tree.query(places[finite].numpy())[0]
+        inside = torch.zeros(len(x), dtype=torch.bool, device="cpu")
+        inside[finite] = torch.from_numpy(distance) <= reach
+        return inside.to(x.device)
+
     def __repr__(self) -> str:
-        return f"Points({len(self.data)} points in {self.dim} dimensions)"
+        near = f", radius {self.radius:.3g}" if self.radius else ""
+        return f"Points({len(self.data)} points in {self.dim} dimensions{near})"
+
+
+def _units(data: Rows) -> Tensor:
+    """Return the coordinates' standard deviations over data (m, d), one where that is rounding."""
+    wide = data.cpu().double()
+    spread = wide.std(0, correction=0)
+    return torch.where(spread > 1e-12 * wide.abs().amax(0), spread, 1.0)

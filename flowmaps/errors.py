@@ -1,12 +1,16 @@
 """Errors that flowmaps raises by name, each also a built-in kind so that ordinary handlers work."""
 
 __all__ = [
+    "CheckpointError",
     "FlowMapError",
     "LoadError",
+    "RunFolderError",
+    "RunFolderExistsError",
     "SolveError",
     "TrainingError",
     "UnsupportedTransform",
     "UntrainedTimes",
+    "UsageError",
 ]
 
 
@@ -32,3 +36,19 @@ class LoadError(FlowMapError, ValueError):
 
 class TrainingError(FlowMapError, RuntimeError):
     """Training cannot go on; the message names the step and the cure."""
+
+
+class CheckpointError(FlowMapError, ValueError):
+    """A checkpoint cannot be read: missing, truncated, corrupt, or of a newer format."""
+
+
+class RunFolderError(FlowMapError, OSError):
+    """A run's folder cannot be used: in use, no folder, not writable, or without a run."""
+
+
+class RunFolderExistsError(RunFolderError, FileExistsError):
+    """A folder meant for a new run already holds a run, or things that no run writes."""
+
+
+class UsageError(FlowMapError, ValueError):
+    """The command line was asked for what there is not; the message names what there is."""

@@ -1,20 +1,36 @@
-"""Adapters and combinators of fields: any callable ``b(t, x)`` or ``b(t, x, condition)``."""
+"""Adapters and combinators of fields: any callable ``b(t, x)`` or ``b(t, x, condition)``.
+
+What they return is a module with the field inside: its parameters are found, moved and saved.
+"""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import as_numbers, brief, fit_event, is_number
+from flowmaps._checks import as_numbers, brief, fit_event, is_number, method_owner
 from flowmaps._typing import Field
 
 __all__ = ["per_sample", "reversed_time", "scalar_time", "scaled"]
 
 
-def per_sample(function: Callable[..., Tensor]) -> Field:
+class _Adapter(nn.Module):
+    """A field made of a callable; the parameters of a module, or of a method's, are its own."""
+
+    def __init__(self, field: Any):
+        super().__init__()
+        if not callable(field):
+            raise TypeError(
+                f"a field is a callable b(t, x) or b(t, x, condition), got {brief(field)}"
+            )
+        self._owner = method_owner(field)
+
+
+@final
+class per_sample(_Adapter):  # noqa: N801  (reads as the function that it is to its users)
     """Make a field from a function of one sample.
 
     Args:
@@ -22,7 +38,7 @@ def per_sample(function: Callable[..., Tensor]) -> Field:
             returning x's shape.
 
     Returns:
-        The field on batches, by ``torch.func.vmap``.
+        The field on batches, by ``torch.func.vmap``: a module.
 
     Raises:
         TypeError: if function is not callable.
@@ -33,19 +49,29 @@ def per_sample(function: Callable[..., Tensor]) -> Field:
         >>> field(torch.tensor([1.0, 2.0]), torch.ones(2, 1)).tolist()
         [[1.0], [2.0]]
     """
-    _check_callable(function)
 
-    def field(t: Tensor, x: Tensor, *condition: Any) -> Tensor:
-        if len(x) == 0:  # some operations fail under a vmap over nothing
-            return torch.zeros_like(x)
-        arguments = (t, x, *condition)
-        axes = pytree.tree_map(lambda leaf: None if leaf is None else 0, arguments)
-        return torch.func.vmap(function, in_dims=axes)(*arguments)
+    def __init__(self, function: Callable[..., Tensor]):
+        super().__init__(function)
+        self.function = function
 
-    return field
+    def forward(self, t: Tensor, x: Tensor, *condition: Any) -> Tensor:
+        """Return the field's value (batch, *event) at times (batch,) and states (batch, *event)."""
+        return _mapped(self.function, t, x, *condition)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {"function": self.function}
 
 
-def scalar_time(function: Callable[..., Tensor]) -> Field:
+def _mapped(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    if len(arguments[1]) == 0:  # some operations fail under a vmap over nothing
+        return torch.zeros_like(arguments[1])
+    axes = pytree.tree_map(lambda leaf: None if leaf is None else 0, arguments)
+    return torch.func.vmap(function, in_dims=axes)(*arguments)
+
+
+@final
+class scalar_time(_Adapter):  # noqa: N801
     """Make a field from a function written for one time and a batch, as torchdiffeq's are.
 
     Every sample is evaluated at its own time as a batch of one, by ``torch.func.vmap``.
@@ -63,16 +89,27 @@ def scalar_time(function: Callable[..., Tensor]) -> Field:
         >>> field(torch.tensor([1.0, 2.0]), torch.ones(2, 1)).tolist()
         [[1.0], [2.0]]
     """
-    _check_callable(function)
 
-    def single(t: Tensor, *arguments: Any) -> Tensor:
-        batches = pytree.tree_map(lambda a: None if a is None else a[None], arguments)
-        return function(t, *batches)[0]
+    def __init__(self, function: Callable[..., Tensor]):
+        super().__init__(function)
+        self.function = function
 
-    return per_sample(single)
+    def forward(self, t: Tensor, x: Tensor, *condition: Any) -> Tensor:
+        """Return the field's value (batch, *event) at times (batch,) and states (batch, *event)."""
+
+        def single(t: Tensor, *arguments: Any) -> Tensor:
+            batches = pytree.tree_map(lambda a: None if a is None else a[None], arguments)
+            return self.function(t, *batches)[0]
+
+        return _mapped(single, t, x, *condition)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {"function": self.function}
 
 
-def reversed_time(field: Field, about: float = 0.0) -> Field:
+@final
+class reversed_time(_Adapter):  # noqa: N801
     """Return the field of y(t) = x(2 about - t): -b(2 about - t, y).
 
     Args:
@@ -88,17 +125,24 @@ def reversed_time(field: Field, about: float = 0.0) -> Field:
         >>> field(torch.zeros(1), torch.ones(1, 1)).item()
         -2.0
     """
-    _check_callable(field)
-    if not is_number(about) or not math.isfinite(about):
-        raise ValueError(f"about must be a finite time, got {brief(about)}")
 
-    def backward(t: Tensor, x: Tensor, *condition: Any) -> Tensor:
-        return -field(2 * about - t, x, *condition)
+    def __init__(self, field: Field, about: float = 0.0):
+        super().__init__(field)
+        if not is_number(about) or not math.isfinite(about):
+            raise ValueError(f"about must be a finite time, got {brief(about)}")
+        self.field, self.about = field, float(about)
 
-    return backward
+    def forward(self, t: Tensor, x: Tensor, *condition: Any) -> Tensor:
+        """Return -b(2 about - t, x)."""
+        return -self.field(2 * self.about - t, x, *condition)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {"field": self.field, "about": self.about}
 
 
-def scaled(field: Field, state: float | Sequence[float] | Tensor = 1.0, time: float = 1.0) -> Field:
+@final
+class scaled(_Adapter):  # noqa: N801
     """Return the field in other units: with y = x / state and r = t / time, dy/dr.
 
     That is time / state b(time r, state y).
@@ -118,25 +162,35 @@ def scaled(field: Field, state: float | Sequence[float] | Tensor = 1.0, time: fl
         >>> field(torch.zeros(1), torch.ones(1, 1)).item()
         -2.0
     """
-    _check_callable(field)
-    if not is_number(time) or not 0 < time < math.inf:
-        raise ValueError(f"the unit of time must be a positive number, got {brief(time)}")
-    fixed = as_numbers(state, "the unit of the state")
-    if not torch.isfinite(fixed).all() or (fixed == 0).any():
-        raise ValueError(
-            f"the unit of the state must be finite and not zero, got {brief(fixed.tolist())}"
-        )
-    unit = state if isinstance(state, Tensor) else fixed  # a unit may be differentiated
 
-    def in_units(t: Tensor, y: Tensor, *condition: Any) -> Tensor:
-        size = fit_event(unit, y, "the unit of the state")
-        return time / size * field(time * t, size * y, *condition)
+    unit: Tensor
 
-    return in_units
+    def __init__(
+        self,
+        field: Field,
+        state: float | Sequence[float] | Tensor = 1.0,
+        time: float = 1.0,
+    ):
+        super().__init__(field)
+        if not is_number(time) or not 0 < time < math.inf:
+            raise ValueError(f"the unit of time must be a positive number, got {brief(time)}")
+        fixed = as_numbers(state, "the unit of the state")
+        if not torch.isfinite(fixed).all() or (fixed == 0).any():
+            raise ValueError(
+                f"the unit of the state must be finite and not zero, got {brief(fixed.tolist())}"
+            )
+        self.field, self.time = field, float(time)
+        if isinstance(state, nn.Parameter):  # a unit may be learned, or differentiated
+            self.unit = state
+        else:
+            unit = state if isinstance(state, Tensor) else fixed
+            self.register_buffer("unit", unit, persistent=False)
 
+    def forward(self, t: Tensor, y: Tensor, *condition: Any) -> Tensor:
+        """Return time / state b(time t, state y)."""
+        size = fit_event(self.unit, y, "the unit of the state")
+        return self.time / size * self.field(self.time * t, size * y, *condition)
 
-def _check_callable(function: Any) -> None:
-    if not callable(function):
-        raise TypeError(
-            f"a field is a callable b(t, x) or b(t, x, condition), got {brief(function)}"
-        )
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's keyword arguments."""
+        return {"field": self.field, "state": self.unit.detach(), "time": self.time}

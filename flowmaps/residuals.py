@@ -9,18 +9,20 @@ time; X the map; b the field.
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
     as_clock,
+    as_count,
     as_time,
     brief,
     check_condition,
     check_output,
     check_state,
+    repeat_rows,
     time_like,
 )
-from flowmaps._typing import Condition, Field, Time, Transport
+from flowmaps._probing import probe_once
+from flowmaps._typing import Condition, Count, Field, Time, Transport
 from flowmaps.calculus import divergence, jvp, log_det, time_derivative
 from flowmaps.calculus._jvp import call
 from flowmaps.maps import FlowMap, independent_derivatives
@@ -37,11 +39,13 @@ __all__ = [
 ]
 
 
-def _field(field: Field, t: Time, x: Tensor, condition: Condition) -> Tensor:
+def _field(field: Field, t: Time, x: Tensor, condition: Condition, check_field: bool) -> Tensor:
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
-    extra = () if condition is None else (condition,)
-    return check_output(field(time_like(as_clock(t, x, "t"), x), x, *extra), x, "the field")
+    clock, extra = as_clock(t, x, "t"), () if condition is None else (condition,)
+    if check_field:
+        probe_once(field, clock, clock, x, condition, noisy=True)
+    return check_output(field(time_like(clock, x), x, *extra), x, "the field")
 
 
 def _map(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:
@@ -58,6 +62,10 @@ def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = Non
         x: states (batch, *event).
         condition: tensor or pytree with leading batch axis.
 
+    Raises:
+        TypeError, ValueError: for wrong shapes, dtypes, devices.
+        UntrainedTimes: for number-valued times that the map is not for.
+
     Example:
         >>> import torch, flowmaps as fm
         >>> fm.residuals.identity(fm.maps.Identity(), 0.5, torch.ones(1, 1)).item()
@@ -68,9 +76,19 @@ def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = Non
 
 
 def tangent(
-    flow_map: Transport, field: Field, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    field: Field,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    check_field: bool = True,
 ) -> Tensor:
     """Return d/dt X_{s,t}(x) at s = t, minus b(t, x); arguments as in lagrangian.
+
+    Raises:
+        TypeError, ValueError: for wrong shapes, dtypes, devices, or a field that is not per-sample.
+        UntrainedTimes: for number-valued times that the map is not for.
+        UnsupportedTransform: under ``torch.inference_mode``.
 
     Source:
         Boffi, Albergo, Vanden-Eijnden (2025), arXiv 2505.18825, lemma 2.1.
@@ -83,11 +101,17 @@ def tangent(
     """
     with independent_derivatives():
         slope = time_derivative(flow_map, t, t, x, condition)
-    return slope - _field(field, t, x, condition)
+    return slope - _field(field, t, x, condition, check_field)
 
 
 def lagrangian(
-    flow_map: Transport, field: Field, s: Time, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    field: Field,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    check_field: bool = True,
 ) -> Tensor:
     """Return d/dt X_{s,t}(x) - b(t, X_{s,t}(x)).
 
@@ -97,6 +121,13 @@ def lagrangian(
         s, t: times, numbers or tensors of shape () or (batch,).
         x: states (batch, *event).
         condition: tensor or pytree with leading batch axis.
+        check_field: probe a new field, with one and with two samples, for treating every sample
+            alone; not in compiled and transformed calls.
+
+    Raises:
+        TypeError, ValueError: for wrong shapes, dtypes, devices, or a field that is not per-sample.
+        UntrainedTimes: for number-valued times that the map is not for.
+        UnsupportedTransform: under ``torch.inference_mode``.
 
     Source:
         Boffi, Albergo, Vanden-Eijnden (2024), arXiv 2406.07507, proposition 2.2.
@@ -110,15 +141,24 @@ def lagrangian(
     """
     with independent_derivatives():
         y, slope = jvp(flow_map, s, t, x, dt=1.0, condition=condition)
-    return slope - _field(field, t, y, condition)
+    return slope - _field(field, t, y, condition, check_field)
 
 
 def eulerian(
-    flow_map: Transport, field: Field, s: Time, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    field: Field,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    check_field: bool = True,
 ) -> Tensor:
     """Return d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one derivative along (1, b).
 
     Arguments as in lagrangian.
+
+    Raises:
+        TypeError, ValueError, UntrainedTimes, UnsupportedTransform: as lagrangian.
 
     Source:
         Boffi, Albergo, Vanden-Eijnden (2024), arXiv 2406.07507, proposition 2.2.
@@ -129,15 +169,32 @@ def eulerian(
         >>> fm.residuals.eulerian(growth, lambda t, x: x, 0.0, 1.0, torch.ones(1, 1)).item()
         0.0
     """
-    velocity = _field(field, s, check_state(x), condition)
+    velocity = _field(field, s, check_state(x), condition, check_field)
     with independent_derivatives():
         return jvp(flow_map, s, t, x, ds=1.0, dx=velocity, condition=condition)[1]
 
 
 def semigroup(
-    flow_map: Transport, s: Time, u: Time, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    s: Time,
+    u: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    by: Transport | None = None,
 ) -> Tensor:
-    """Return X_{u,t}(X_{s,u}(x)) - X_{s,t}(x); arguments as in lagrangian.
+    """Return Y_{u,t}(Y_{s,u}(x)) - X_{s,t}(x), where Y is X itself unless another map is given.
+
+    Args:
+        flow_map: X.
+        s, u, t: times, numbers or tensors of shape () or (batch,).
+        x: states (batch, *event).
+        condition: tensor or pytree with leading batch axis.
+        by: Y, the map that goes by way of u; None for X.
+
+    Raises:
+        TypeError, ValueError: for wrong shapes, dtypes, devices.
+        UntrainedTimes: for number-valued times that the map is not for.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -145,15 +202,18 @@ def semigroup(
         >>> fm.residuals.semigroup(shift, 0.0, 0.5, 1.0, torch.ones(1, 1)).item()
         0.0
     """
-    u = as_time(u, check_state(x), "u")
-    middle = _map(flow_map, s, u, x, condition)
-    return _map(flow_map, u, t, middle, condition) - _map(flow_map, s, t, x, condition)
+    u, by = as_time(u, check_state(x), "u"), flow_map if by is None else by
+    middle = _map(by, s, u, x, condition)
+    return _map(by, u, t, middle, condition) - _map(flow_map, s, t, x, condition)
 
 
 def inverse(
     flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
 ) -> Tensor:
     """Return X_{t,s}(X_{s,t}(x)) - x; arguments as in lagrangian.
+
+    Raises:
+        TypeError, ValueError, UntrainedTimes: as semigroup.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -171,7 +231,8 @@ def integral_lagrangian(
     t: Time,
     x: Tensor,
     condition: Condition = None,
-    nodes: int = 32,
+    nodes: Count = 32,
+    check_field: bool = True,
 ) -> Tensor:
     """Return X_{s,t}(x) - x - int_s^t b(r, X_{s,r}(x)) dr, which takes no derivative of the map.
 
@@ -182,6 +243,12 @@ def integral_lagrangian(
         x: states (batch, *event).
         condition: tensor or pytree with leading batch axis.
         nodes: of Gauss and Legendre's quadrature; the residual vanishes up to its error.
+        check_field: as in lagrangian.
+
+    Raises:
+        TypeError, ValueError: for wrong shapes, dtypes, devices, no nodes, or a field that is not
+            per-sample.
+        UntrainedTimes: for times that the map is not for.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -192,7 +259,8 @@ def integral_lagrangian(
         True
     """
     path, times, weights = _path(flow_map, s, t, x, condition, nodes)
-    values = _field(field, times.reshape(-1), path.flatten(0, 1), _tiled(condition, nodes))
+    states, conditions = path.flatten(0, 1), repeat_rows(condition, len(path))
+    values = _field(field, times.reshape(-1), states, conditions, check_field)
     wide = weights.reshape(weights.shape + (1,) * (x.ndim - 1))
     integral = (wide * values.reshape(path.shape)).sum(0)
     return _map(flow_map, s, t, x, condition) - x - integral
@@ -205,11 +273,16 @@ def liouville(
     t: Time,
     x: Tensor,
     condition: Condition = None,
-    nodes: int = 32,
+    nodes: Count = 32,
+    check_field: bool = True,
 ) -> Tensor:
     """Return log |det DX_{s,t}(x)| - int_s^t div b(r, X_{s,r}(x)) dr, shape (batch,).
 
     Arguments as in integral_lagrangian.
+
+    Raises:
+        TypeError, ValueError, UntrainedTimes: as integral_lagrangian.
+        UnsupportedTransform: under ``torch.inference_mode``.
 
     Source:
         Liouville's formula; Hartman (2002), Ordinary differential equations, theorem IV.1.2.
@@ -223,32 +296,27 @@ def liouville(
     """
     path, times, weights = _path(flow_map, s, t, x, condition, nodes)
     rates = divergence(
-        field, times.reshape(-1), path.flatten(0, 1), condition=_tiled(condition, nodes)
+        field,
+        times.reshape(-1),
+        path.flatten(0, 1),
+        condition=repeat_rows(condition, len(path)),
+        check_field=check_field,
     )
     return log_det(flow_map, s, t, x, condition) - (weights * rates.reshape(weights.shape)).sum(0)
 
 
 def _path(
-    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition, nodes: int
+    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition, nodes: Count
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return states (nodes, batch, *event) at the nodes, times and weights (nodes, batch)."""
-    if not isinstance(nodes, int) or isinstance(nodes, bool) or nodes < 1:
-        raise ValueError(f"nodes must be a whole number of at least 1, got {nodes!r}")
+    n = as_count(nodes, "nodes")
     check_condition(condition, check_state(x))
     start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
-    points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(nodes))
+    points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(n))
     times = start + (end - start) * ((points.to(x.device) + 1) / 2)[:, None]
     spread = ((end - start) / 2 * weights.to(x.device)[:, None]).to(x.dtype)
     if isinstance(flow_map, FlowMap):
         return flow_map.along(start, times, x, condition), times, spread
-    first, states, conditions = (_tiled(a, nodes) for a in (start, x, condition))
+    first, states, conditions = repeat_rows((start, x, condition), n)
     path = call(flow_map, first, times.reshape(-1), states, conditions)
-    return path.reshape(nodes, *x.shape), times, spread
-
-
-def _tiled(tree: Condition, n: int) -> Condition:
-    return pytree.tree_map(lambda leaf: None if leaf is None else _repeat(leaf, n), tree)
-
-
-def _repeat(leaf: Tensor, n: int) -> Tensor:
-    return leaf.repeat(n, *([1] * (leaf.ndim - 1)))
+    return path.reshape(n, *x.shape), times, spread

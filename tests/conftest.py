@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import hypothesis
 import jaxtyping
@@ -21,8 +21,7 @@ import numpy as np
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
-from beartype.roar import BeartypeDecorHintException
-from jaxtyping import TypeCheckError as _Violation
+from beartype.roar import BeartypeCallHintViolation, BeartypeDecorHintException
 
 ROOT = Path(__file__).resolve().parent.parent
 LINKS = (ROOT / "solvers", ROOT / "theory")
@@ -59,6 +58,28 @@ def default_dtype(request: pytest.FixtureRequest, strict_torch: None) -> torch.d
     return request.param
 
 
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., None]:
+    """``refused(act, error, message)``: act is refused by the error, in one clear sentence or two.
+
+    The error is none of ``fm.errors`` unless its class there is given as the fourth argument.
+    """
+    return _refused
+
+
+def _refused(
+    act: Callable[[], object], error: type[Exception], message: str, named: type | None = None
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        act()
+    import flowmaps as fm  # not before the checks below are installed
+
+    assert type(caught.value) is (named or error)
+    assert isinstance(caught.value, fm.errors.FlowMapError) == (named is not None)
+    text = str(caught.value)
+    assert "\n" not in text and 15 < len(text) < 550
+
+
 # ---------------------------------------------------------------------------- the whole session
 
 
@@ -82,6 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # ---------------------------------------------------------------------------- run-time checks
 
 _jaxtyped = jaxtyping.jaxtyped
+_SAME_AXES = _jaxtyped("context")  # within which axes of one name have one length
 _beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
 
 
@@ -92,24 +114,43 @@ def _checked(function: Callable) -> Callable:
     breaks its annotations is handed to the bare function, whose own error, the one that users see,
     goes before the checker's.
     """
+    hints = {name: _resolved(hint, function) for name, hint in function.__annotations__.items()}
+    function.__annotations__ = hints
     try:
-        checked = _jaxtyped(function, typechecker=_beartype)
+        typed = _beartype(function)
     except BeartypeDecorHintException:  # a protocol, say, that no instance check can be made for
         return function
+    has_axes = any(map(_has_axes, hints.values()))
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return function(*args, **kwargs)
         try:
-            return checked(*args, **kwargs)
-        except _Violation as violation:
-            if not violation.__dict__.get("confirmed"):
-                function(*args, **kwargs)
-                violation.__dict__["confirmed"] = True
+            if not has_axes:
+                return typed(*args, **kwargs)
+            with _SAME_AXES:
+                return typed(*args, **kwargs)
+        except BeartypeCallHintViolation:
+            function(*args, **kwargs)
+            _jaxtyped(function, typechecker=_beartype)(*args, **kwargs)  # slow, but names the axes
             raise
 
     return call
+
+
+def _resolved(hint: Any, function: Callable) -> Any:
+    """Evaluate an annotation that is text; names for type checkers alone may stand for anything."""
+    try:
+        return eval(hint, function.__globals__) if isinstance(hint, str) else hint
+    except Exception:
+        return Any
+
+
+def _has_axes(hint: Any) -> bool:
+    if inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray):
+        return True
+    return any(map(_has_axes, hint if isinstance(hint, list) else get_args(hint)))
 
 
 def _decorate(definition: Any) -> Any:

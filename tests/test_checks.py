@@ -1,6 +1,7 @@
 """Clocks, conditions and the two levels of checking."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -148,8 +149,10 @@ def test_a_level_is_put_back() -> None:
     with pytest.raises(ZeroDivisionError), fm.checking("full"):
         raise ZeroDivisionError
     assert not checks.checks_values()
-    with pytest.raises(ValueError, match='must be "full" or "static"'):
-        fm.checking("loud")
+
+
+def test_an_unknown_level_is_refused(refused: Callable[..., None]) -> None:
+    refused(lambda: fm.checking("loud"), ValueError, 'must be "full" or "static"')
 
 
 def test_long_lists_and_values_are_told_in_short() -> None:

@@ -317,3 +317,39 @@ def test_reversing_and_scaling_commute(
     one = fields.scaled(fields.reversed_time(growth, about), state, time)
     other = fields.reversed_time(fields.scaled(growth, state, time), about / time)
     close(value(one, t, x, condition), value(other, t, x, condition))
+
+
+# ---------------------------------------------------------------------------- bad input
+
+X = torch.tensor([[1.0, 2.0], [0.5, -1.0], [2.0, 0.3]], dtype=torch.float64)
+BAD = {
+    "per sample": (lambda: fields.per_sample(3), TypeError, "a field is a callable"),
+    "scalar time": (lambda: fields.scalar_time("a"), TypeError, "a field is a callable"),
+    "reversed time: field": (lambda: fields.reversed_time(None), TypeError, "a field is a call"),
+    "reversed time: about": (
+        lambda: fields.reversed_time(growth, math.nan),
+        ValueError,
+        "finite time",
+    ),
+    "scaled: field": (lambda: fields.scaled(3), TypeError, "a field is a callable"),
+    "scaled: state zero": (lambda: fields.scaled(growth, 0.0), ValueError, "not zero"),
+    "scaled: state NaN": (
+        lambda: fields.scaled(growth, X * math.nan),
+        ValueError,
+        "must be finite",
+    ),
+    "scaled: state as text": (lambda: fields.scaled(growth, "a"), TypeError, "a real number"),
+    "scaled: complex state": (lambda: fields.scaled(growth, 1j * X), TypeError, "a real number"),
+    "scaled: along the batch": (
+        lambda: fields.scaled(growth, X[:, :1])(X[:, 0], X),
+        ValueError,
+        r"one sample's shape \(2,\)",
+    ),
+    "scaled: time zero": (lambda: fields.scaled(growth, time=0.0), ValueError, "unit of time"),
+    "scaled: time as text": (lambda: fields.scaled(growth, time="a"), ValueError, "positive"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused(name: str, refused: Callable[..., None]) -> None:
+    refused(*BAD[name])

@@ -213,3 +213,65 @@ def test_number_valued_times_outside_the_trained_set_are_refused(residual: Calla
         times = (0.0, 0.5, 2.0) if call is R.semigroup else (0.0, 2.0)
         with pytest.raises(fm.errors.UntrainedTimes):
             call(flow, *times, torch.ones(1, 1))
+
+
+# ---------------------------------------------------------------------------- bad input
+
+X = torch.tensor([[1.0, 2.0], [0.5, -1.0], [2.0, 0.3]], dtype=torch.float64)
+FLOW = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+UNIT = fm.maps.ExactFlowMap(FLOW.function, fm.maps.TimeSet(0.0, 1.0, backward=False))
+
+
+def decay(t: Tensor, x: Tensor) -> Tensor:
+    return -x
+
+
+BAD = {
+    "identity: time": (lambda: R.identity(FLOW, "a", X), TypeError, "^t must be"),
+    "tangent: field of another shape": (
+        lambda: R.tangent(FLOW, lambda t, x: x[:1], 0.0, X),
+        ValueError,
+        "the field gave shape",
+    ),
+    "lagrangian: no field": (
+        lambda: R.lagrangian(FLOW, 3, 0.0, 1.0, X),
+        TypeError,
+        "field must be a callable",
+    ),
+    "lagrangian: NaN as time": (
+        lambda: R.lagrangian(FLOW, decay, 0.0, float("nan"), X),
+        ValueError,
+        "t must be a finite",
+    ),
+    "eulerian: integers": (
+        lambda: R.eulerian(FLOW, decay, 0.0, 1.0, X.long()),
+        TypeError,
+        "floating-point",
+    ),
+    "semigroup: the time between": (
+        lambda: R.semigroup(FLOW, 0.0, torch.ones(4), 1.0, X),
+        ValueError,
+        "^u must have",
+    ),
+    "inverse: untrained": (
+        lambda: R.inverse(UNIT, 0.0, 1.0, X),
+        ValueError,
+        "s <= t",
+        fm.errors.UntrainedTimes,
+    ),
+    "integral: no nodes": (
+        lambda: R.integral_lagrangian(FLOW, decay, 0.0, 1.0, X, nodes=0),
+        ValueError,
+        "nodes must be a whole number of at least 1",
+    ),
+    "liouville: half a node": (
+        lambda: R.liouville(FLOW, decay, 0.0, 1.0, X, nodes=0.5),
+        TypeError,
+        "nodes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused(name: str, refused: Callable[..., None]) -> None:
+    refused(*BAD[name])

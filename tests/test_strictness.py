@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import flowmaps as fm
+from flowmaps import _checks
+from flowmaps.theory._exact import exact_vector
 
 checks = pytest.mark.skipif(
     os.environ.get("FLOWMAPS_TYPECHECK") == "0", reason="run-time checks are switched off"
@@ -43,6 +45,15 @@ def test_a_wrong_shape_is_caught_where_the_function_would_go_on() -> None:
     clock, x = torch.zeros(1), torch.ones(3, 2)
     with pytest.raises(jaxtyping.TypeCheckError, match="'t'"):
         fm.solvers.RK4().step(field, clock, torch.ones(3), x)
+
+
+@checks
+def test_a_wrong_type_is_caught_where_no_shape_is_named() -> None:
+    """Where annotations are text, too."""
+    with pytest.raises(jaxtyping.TypeCheckError, match="'samples'"):
+        _checks.shorten((1, 2))
+    with pytest.raises(jaxtyping.TypeCheckError, match="'name'"):
+        exact_vector([1, 2], 3)
 
 
 @checks

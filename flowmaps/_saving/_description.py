@@ -13,7 +13,7 @@ from flowmaps.errors import LoadError
 
 __all__ = ["Builder", "Describer"]
 
-_ROOMS = ("maps", "networks", "solvers", "interpolants", "problems", "domains")
+_ROOMS = ("maps", "networks", "solvers", "interpolants", "problems", "domains", "fields")
 
 
 class Describer:
@@ -139,7 +139,14 @@ class Builder:
                 f"this map was saved with a {name} ({kind}) that only you have: "
                 f"load(folder, {name}=...)"
             )
-        return self.supplied[name]
+        found = self.supplied[name]
+        adapter = room(type(found)) or ""
+        if adapter.startswith("fields:") and not kind.startswith("flowmaps.fields."):
+            raise LoadError(
+                f"the {name} that this map asks for ({kind}) stands inside an adapter that was "
+                f"saved; supply it as it is, not {adapter.removeprefix('fields:')}(...) of it"
+            )
+        return found
 
 
 def room(kind: type) -> str | None:

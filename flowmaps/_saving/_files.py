@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from flowmaps._saving._atomic import replace
 from flowmaps._saving._description import Builder, Describer
 from flowmaps._version import __version__
 from flowmaps.errors import LoadError
@@ -75,8 +76,8 @@ def save(flow_map: nn.Module, folder: str | os.PathLike[str], overwrite: bool = 
         "sha256": _checksum(structure),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / weights, raw)
-    _replace(folder / _STRUCTURE, json.dumps(written, indent=1, allow_nan=False).encode())
+    replace(folder / weights, raw)
+    replace(folder / _STRUCTURE, json.dumps(written, indent=1, allow_nan=False).encode())
     for old in folder.iterdir():
         if _WEIGHTS.fullmatch(old.name.removesuffix(".new")) and old.name != weights:
             old.unlink()
@@ -201,17 +202,3 @@ def _read_structure(folder: Path) -> dict[str, Any]:
 
 def _checksum(structure: Any) -> str:
     return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or as it was before."""
-    fresh = path.with_name(path.name + ".new")
-    try:
-        with open(fresh, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise

@@ -128,6 +128,8 @@ def pushforward(
         return function(*merged)
 
     points, directions = [tuple(a[i] for i in live) for a in (primals, tangents)]
+    if torch.compiler.is_compiling():  # torch does not compile a jvp along a view that is reshaped
+        points = tuple(point.clone() for point in points)
     result = torch.func.jvp(of_live, points, directions)
     return result[0], result[1]
 
@@ -166,6 +168,9 @@ def time_derivative(
 ) -> Tensor:
     """Return d/dt X_{s,t}(x), shape (batch, *event); arguments as in jvp.
 
+    Raises:
+        TypeError, ValueError, UntrainedTimes, UnsupportedTransform: as jvp.
+
     Example:
         >>> import torch, flowmaps as fm
         >>> shift = lambda s, t, x: x + 3 * (t - s)[:, None]
@@ -180,6 +185,9 @@ def start_derivative(
 ) -> Tensor:
     """Return d/ds X_{s,t}(x), shape (batch, *event); arguments as in jvp.
 
+    Raises:
+        TypeError, ValueError, UntrainedTimes, UnsupportedTransform: as jvp.
+
     Example:
         >>> import torch, flowmaps as fm
         >>> shift = lambda s, t, x: x + 3 * (t - s)[:, None]
@@ -193,6 +201,9 @@ def directional(
     flow_map: Transport, s: Time, t: Time, x: Tensor, v: Tensor, condition: Condition = None
 ) -> Tensor:
     """Return DX_{s,t}(x) v for v of x's shape, shape (batch, *event); arguments as in jvp.
+
+    Raises:
+        TypeError, ValueError, UntrainedTimes, UnsupportedTransform: as jvp.
 
     Example:
         >>> import torch, flowmaps as fm

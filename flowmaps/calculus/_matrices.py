@@ -7,7 +7,7 @@ from flowmaps._checks import check_state
 from flowmaps._typing import Condition, Time, Transport
 from flowmaps.calculus._jvp import directional
 
-__all__ = ["as_columns", "basis", "jacobian", "log_det"]
+__all__ = ["as_columns", "at_least_single", "basis", "jacobian", "log_det"]
 
 
 def basis(x: Tensor) -> Tensor:
@@ -24,8 +24,18 @@ def as_columns(columns: Tensor) -> Tensor:
     return columns.reshape(n, batch, n).permute(1, 2, 0)
 
 
+def at_least_single(matrix: Tensor) -> Tensor:
+    """Return a matrix of half precision in float32, for torch factorises none of less."""
+    return matrix if matrix.dtype in (torch.float32, torch.float64) else matrix.float()
+
+
 def jacobian(
-    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Return DX_{s,t}(x) over the flattened event, (batch, n, n), by n forward-mode derivatives.
 
@@ -34,9 +44,15 @@ def jacobian(
         s, t: times, numbers or tensors of shape () or (batch,).
         x: states (batch, *event) with n = event.numel() components.
         condition: tensor or pytree with leading batch axis.
+        chunk_size: how many of the n derivatives are held at a time; all by default.
 
     Returns:
         Entry [i, j, k] is the derivative of component j of X(x_i) in component k of x_i.
+
+    Raises:
+        TypeError, ValueError: for wrong shapes, dtypes, devices.
+        UntrainedTimes: for number-valued times that the map is not for.
+        UnsupportedTransform: under ``torch.inference_mode``.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -44,20 +60,33 @@ def jacobian(
         [[[2.0, 0.0], [0.0, 2.0]]]
     """
     x = check_state(x)
-    columns = torch.func.vmap(lambda v: directional(flow_map, s, t, x, v, condition))(basis(x))
-    return as_columns(columns)
+    column = torch.func.vmap(
+        lambda v: directional(flow_map, s, t, x, v, condition), chunk_size=chunk_size
+    )
+    return as_columns(column(basis(x)))
 
 
 def log_det(
-    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    chunk_size: int | None = None,
 ) -> Tensor:
-    """Return log |det DX_{s,t}(x)|, shape (batch,); arguments as in jacobian.
+    """Return log |det DX_{s,t}(x)|, shape (batch,), float32 for states of half precision.
+
+    Arguments as in jacobian.
+
+    Raises:
+        TypeError, ValueError, UntrainedTimes, UnsupportedTransform: as jacobian.
 
     Example:
         >>> import torch, flowmaps as fm
         >>> round(fm.calculus.log_det(lambda s, t, x: 2 * x, 0.0, 1.0, torch.zeros(1, 2)).item(), 5)
         1.38629
     """
+    matrix = at_least_single(jacobian(flow_map, s, t, x, condition, chunk_size))
     # Derivatives of slogdet, as of linalg.solve, are silently wrong under one vmap inside another.
-    factors = torch.linalg.lu_factor_ex(jacobian(flow_map, s, t, x, condition))[0]
+    factors = torch.linalg.lu_factor_ex(matrix)[0]
     return factors.diagonal(dim1=1, dim2=2).abs().log().sum(1)

@@ -13,7 +13,7 @@ class Digits:
     """Handwritten digits in two parts, each class split alike.
 
     Args:
-        train, held_out: images (n, 64), float32, ink from -1 (none) to 1 (full), row by row.
+        train, held_out: images (n, 1, 8, 8), float32, ink from -1 (none) to 1 (full).
         train_labels, held_out_labels: classes 0 to 9, (n,), int64.
     """
 
@@ -42,7 +42,7 @@ def load_digits(held_out: float = 0.25, seed: int = 0) -> Digits:
         >>> import flowmaps as fm
         >>> digits = fm.generative.load_digits()
         >>> tuple(digits.train.shape), tuple(digits.held_out.shape)
-        ((1347, 64), (450, 64))
+        ((1347, 1, 8, 8), (450, 1, 8, 8))
     """
     if not 0 < held_out < 1:
         raise ValueError(f"held_out must be a share in (0, 1), got {held_out}")
@@ -58,8 +58,8 @@ def load_digits(held_out: float = 0.25, seed: int = 0) -> Digits:
         images / 8.0 - 1.0, labels, test_size=held_out, random_state=seed, stratify=labels
     )
     return Digits(
-        torch.tensor(train, dtype=torch.float32),
+        torch.tensor(train, dtype=torch.float32).reshape(-1, 1, 8, 8),
         torch.tensor(train_labels, dtype=torch.int64),
-        torch.tensor(rest, dtype=torch.float32),
+        torch.tensor(rest, dtype=torch.float32).reshape(-1, 1, 8, 8),
         torch.tensor(rest_labels, dtype=torch.int64),
     )

@@ -24,11 +24,12 @@ class ClassJudge:
         from sklearn.svm import SVC
 
         self._machine = SVC(kernel="rbf", gamma=0.02, C=10.0)  # pyright: ignore[reportArgumentType]
-        self._machine.fit(digits.train.numpy(), digits.train_labels.numpy())
+        self._machine.fit(digits.train.flatten(1).numpy(), digits.train_labels.numpy())
         self.accuracy = self.agreement(digits.held_out, digits.held_out_labels)
         """Share of held-out real digits that it names rightly."""
 
     def agreement(self, images: Tensor, labels: Tensor) -> float:
-        """Return the share of images (n, 64) named as labels (n,) say; ink is clipped."""
-        named = self._machine.predict(images.detach().clamp(-1.0, 1.0).cpu().numpy())
+        """Return the share of images (n, 1, 8, 8) named as labels (n,) say; ink is clipped."""
+        ink = images.detach().clamp(-1.0, 1.0).flatten(1)
+        named = self._machine.predict(ink.cpu().numpy())
         return float((named == labels.cpu().numpy()).mean())

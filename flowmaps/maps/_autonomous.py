@@ -5,15 +5,24 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from flowmaps._checks import as_clock, brief, is_number
-from flowmaps._transforms import peek
+from flowmaps._checks import as_clock, brief, checking, is_number, shaped_like
+from flowmaps._transforms import is_transforming, peek
 from flowmaps._typing import Clock, Condition, State
+from flowmaps.maps._exact import ExactFlowMap
 from flowmaps.maps._flow_map import FlowMap
+from flowmaps.maps._neural import NeuralFlowMap
+from flowmaps.maps._selection import stand_in
+from flowmaps.maps._solver import SolverFlowMap
 from flowmaps.maps._times import TimeSet
 
 __all__ = ["Autonomous"]
 
+_SHARE = 0.618
+"""Of the span; a period of the field is hardly such a part of it."""
+_DIFFERENT = 1e-3
+"""Velocities further apart, relative to their size, are those of a field that depends on time."""
 _ROUNDING = 1e-9
 """A span longer than a whole number of spans by no more than this share needs no extra call."""
 
@@ -32,7 +41,8 @@ class Autonomous(FlowMap):
 
     Raises:
         TypeError: if flow_map is no FlowMap or span no number.
-        ValueError: if the map is not for [0, span].
+        ValueError: if the map is not for [0, span]; when first called, if its field, one that is
+            solved or known in closed form, depends on time.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -60,6 +70,7 @@ class Autonomous(FlowMap):
         self.flow_map = flow_map
         self.span = float(span)
         self._negative = bool(inner.admits(0.0, -span))
+        self._asked: set[tuple] = set()
 
     def _calls(self, h: float) -> tuple[int, float, float]:
         """Return the number of calls for a span h, and the times of each."""
@@ -70,6 +81,7 @@ class Autonomous(FlowMap):
     def _transport(
         self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
+        self._refuse_times(x, condition)
         if isinstance(s, float) and isinstance(t, float):
             n, start, end = self._calls(t - s)
             for _ in range(n):
@@ -91,9 +103,40 @@ class Autonomous(FlowMap):
         most = int(peek(n).max().item()) if len(x) else 0
         for k in range(most):
             moving = k < n
-            moved = self.flow_map(start, start + torch.where(moving, h, 0.0), x, condition)
-            x = torch.where(moving.reshape(-1, *([1] * (x.ndim - 1))), moved, x)
+            step = torch.where(moving, h, 0.0)
+            moved = self.flow_map(*stand_in(moving, (start, start + step, x, condition)))
+            x = torch.where(shaped_like(moving, x), moved, x)
         return x
+
+    def _refuse_times(self, x: State, condition: Condition) -> None:
+        """Refuse a field that depends on time, by its values at two times in the first plain call.
+
+        A learned map is taken as it is: of its velocities only the one at time 0 need be trained.
+        """
+        kind = x.shape[1:], x.dtype, condition is None
+        if torch.compiler.is_compiling() or is_transforming() or x.is_meta or not x.numel():
+            return
+        if kind in self._asked or not self._is_known():
+            return
+        self._asked.add(kind)
+        later = (1.0 if self.flow_map.times.forward or not self._negative else -1.0) * _SHARE
+        if not self.flow_map.times.admits(later * self.span, later * self.span):
+            return
+        few = pytree.tree_map(lambda leaf: None if leaf is None else leaf[:2], (x, condition))
+        with torch.no_grad(), checking("static"):
+            a, b = (self.flow_map.velocity(time, *few) for time in (0.0, later * self.span))
+        far = (a - b).abs() > _DIFFERENT * (a.abs() + b.abs()).nan_to_num().max()
+        if bool((far & torch.isfinite(a) & torch.isfinite(b)).any()):
+            raise ValueError(
+                "Autonomous shifts times, but this map's field depends on them: its velocity at "
+                f"one state differs at t = 0 and t = {later * self.span:.3g}; compose such a map "
+                "with flow_map.through(grid) instead"
+            )
+
+    def _is_known(self) -> bool:
+        parts = [part for part in self.flow_map.modules() if isinstance(part, FlowMap)]
+        solved = any(isinstance(part, SolverFlowMap | ExactFlowMap) for part in parts)
+        return solved and not any(isinstance(part, NeuralFlowMap) for part in parts)
 
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.flow_map.velocity(0.0, x, condition)

@@ -14,7 +14,18 @@ __all__ = ["Affine", "Diffeomorphism", "FromFunctions"]
 
 
 class Diffeomorphism(nn.Module, ABC):
-    """A smooth invertible map of the state, with its inverse."""
+    """A smooth invertible map of the state, with its inverse.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Cube(fm.maps.Diffeomorphism):
+        ...     def forward(self, x):
+        ...         return x**3
+        ...     def inverse(self, y):
+        ...         return y.sign() * y.abs() ** (1 / 3)
+        >>> round(Cube().inverse(Cube()(torch.full((1, 1), -2.0))).item(), 4)
+        -2.0
+    """
 
     @abstractmethod
     def forward(self, x: State) -> Tensor:
@@ -30,7 +41,8 @@ class Affine(Diffeomorphism):
     """y = shift + scale x, componentwise: units, or standardised coordinates.
 
     Args:
-        shift, scale: broadcast against the event; numbers, lists or tensors; kept in float64.
+        shift, scale: broadcast against the event; numbers, lists or tensors; kept in float64 until
+            the module is converted, by ``.float()`` say.
 
     Raises:
         TypeError: if one is something else.

@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
     as_clock,
@@ -18,10 +16,12 @@ from flowmaps._checks import (
     check_state,
     is_number,
     per_sample,
+    repeat_rows,
 )
 from flowmaps._typing import Clock, Condition, State, Time
 from flowmaps.calculus import time_derivative
 from flowmaps.maps._times import TimeSet
+from flowmaps.solvers._dense import time_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,14 @@ class FlowMap(nn.Module, ABC):
 
     Raises:
         TypeError: if times is no TimeSet.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Shift(fm.maps.FlowMap):
+        ...     def _transport(self, s, t, x, condition):
+        ...         return x + (t - s)
+        >>> Shift()(0.0, 1.5, torch.zeros(1, 1)).item()
+        1.5
     """
 
     def __init__(self, times: TimeSet | None = None):
@@ -67,8 +75,8 @@ class FlowMap(nn.Module, ABC):
     def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
         """Compute X_{s,t}(x) for every row t of rows (n_times, batch); all is checked."""
         n = len(rows)
-        spread = pytree.tree_map(lambda leaf: _repeat(leaf, n), (x, condition))
-        return self(s.repeat(n), rows.reshape(-1), *spread).reshape(n, *x.shape)
+        spread = repeat_rows((s, x, condition), n)
+        return self(spread[0], rows.reshape(-1), *spread[1:]).reshape(n, *x.shape)
 
     def forward(self, s: Time, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
         """Return X_{s,t}(x), with x's shape, dtype and device.
@@ -82,6 +90,13 @@ class FlowMap(nn.Module, ABC):
             TypeError, ValueError: for wrong shapes, dtypes, devices.
             UntrainedTimes: for number-valued times outside ``self.times``; tensor-valued ones give
                 NaN, and raise only under ``fm.checking("full")``.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> growth = fm.maps.ExactFlowMap(lambda s, t, x: x * torch.exp(t - s)[:, None])
+            >>> end = growth(0.0, torch.tensor([0.0, 1.0]), torch.ones(2, 1))  # one time a sample
+            >>> [round(value, 4) for value in end.flatten().tolist()]
+            [1.0, 2.7183]
         """
         check_condition(condition, check_state(x))
         s, t = as_time(s, x, "s"), as_time(t, x, "t")
@@ -99,6 +114,12 @@ class FlowMap(nn.Module, ABC):
 
         Raises:
             TypeError, ValueError, UntrainedTimes: as the map itself.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> growth = fm.maps.ExactFlowMap(lambda s, t, x: x * torch.exp(t - s)[:, None])
+            >>> growth.velocity(0.0, torch.full((1, 1), 2.0)).item()
+            2.0
         """
         check_condition(condition, check_state(x))
         t = as_time(t, x, "t")
@@ -120,9 +141,21 @@ class FlowMap(nn.Module, ABC):
         Raises:
             TypeError, ValueError: for wrong shapes, dtypes, devices.
             UntrainedTimes: for times, numbers or tensors, that the map is not for.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> shift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+            >>> shift.along(0.0, [0.5, 1.0, -1.0], torch.zeros(1, 1)).flatten().tolist()
+            [0.5, 1.0, -1.0]
         """
         check_condition(condition, check_state(x))
-        start, rows = as_clock(s, x, "s"), _time_rows(times, x)
+        start = as_clock(s, x, "s")
+        rows = time_rows(times, start, "times")
+        if getattr(times, "ndim", 1) == 0 or is_number(times) or not len(rows):
+            raise ValueError(
+                f"times must have shape (n_times,) or (n_times, {len(x)}) with at least one time, "
+                f"got {brief(times)}"
+            )
         self.times.require(start, rows)
         return self._path(start, rows, x, condition)
 
@@ -139,13 +172,41 @@ class FlowMap(nn.Module, ABC):
         return "by relation" if by_relation else "independent"
 
     def between(self, s: Time, t: Time) -> Leg:
-        """Return the transition map x -> X_{s,t}(x), which knows its times, composes with ``@``."""
+        """Return the transition map x -> X_{s,t}(x), which knows its times, composes with ``@``.
+
+        Args:
+            s, t: times, finite numbers or real tensors of shape () or (batch,).
+
+        Raises:
+            TypeError, ValueError: if they are none.
+            UntrainedTimes: for number-valued times that the map is not for.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> shift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+            >>> whole = shift.between(1.0, 3.0) @ shift.between(0.0, 1.0)
+            >>> whole(torch.zeros(1, 1)).item()
+            3.0
+        """
         from flowmaps.maps._transition import Leg
 
         return Leg(self, s, t)
 
     def through(self, grid: Sequence[float] | Tensor) -> Through:
-        """Return the flow map that goes by way of the times of a grid, for any (s, t)."""
+        """Return the flow map that goes by way of the times of a grid, for any (s, t).
+
+        Args:
+            grid: increasing times; those outside a span do nothing in it.
+
+        Raises:
+            TypeError, ValueError: if they are no numbers, or do not increase.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> euler = fm.maps.SolverFlowMap(lambda t, x: x, method=fm.solvers.Euler(), steps=1)
+            >>> euler.through([0.5])(0.0, 1.0, torch.ones(1, 1)).item()
+            2.25
+        """
         from flowmaps.maps._through import Through
 
         return Through(self, grid)
@@ -153,34 +214,3 @@ class FlowMap(nn.Module, ABC):
     def evaluations(self, s: float, t: float) -> int:
         """Count the calls of underlying maps that X_{s,t} takes; 1 unless the map is composed."""
         return 1
-
-
-def _time_rows(times: Tensor | Sequence[float], x: Tensor) -> Tensor:
-    """Return times as (n_times, batch), float64, on x's device.
-
-    Raises:
-        TypeError: if they are not real.
-        ValueError: for no times or another shape.
-    """
-    try:
-        given = torch.as_tensor(times)
-        wide = given.dtype if isinstance(times, Tensor) or given.dtype == torch.bool else None
-        rows = torch.as_tensor(times, dtype=wide or torch.float64, device=x.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"times must be a list of numbers or a tensor, got {brief(times)}"
-        ) from error
-    if rows.is_complex() or rows.dtype == torch.bool:
-        raise TypeError(f"times must be real, got dtype {rows.dtype}")
-    if rows.ndim == 1:
-        rows = rows[:, None].expand(-1, len(x))
-    if rows.ndim != 2 or rows.shape[1] != len(x) or not len(rows):
-        raise ValueError(
-            f"times must have shape (n_times,) or (n_times, {len(x)}) with at least one time, "
-            f"got {tuple(rows.shape)}"
-        )
-    return rows.to(torch.float64)
-
-
-def _repeat(leaf: Tensor | None, n: int) -> Tensor | None:
-    return None if leaf is None else leaf.repeat(n, *([1] * (leaf.ndim - 1)))

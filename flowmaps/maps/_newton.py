@@ -9,9 +9,17 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from flowmaps import solvers
-from flowmaps._checks import brief, check_condition, check_state, per_sample, shorten
+from flowmaps._checks import (
+    as_count,
+    brief,
+    check_condition,
+    check_state,
+    per_sample,
+    shaped_like,
+    shorten,
+)
 from flowmaps._transforms import any_item, peek
-from flowmaps._typing import Condition, State
+from flowmaps._typing import Condition, Count, Mask, State
 from flowmaps.calculus import jacobian
 from flowmaps.errors import SolveError
 from flowmaps.maps._transition import Leg, TransitionMap, check_method
@@ -30,13 +38,17 @@ class NewtonInverse(TransitionMap):
     steps are taken with derivatives on, which makes the first three derivatives of y exact at the
     root. In a compiled function it runs between two graphs.
 
+    A state is inverted if its residual |X_{s,t}(y) - x| is of rounding size, or, where the map is
+    rough, if residual and Newton step both are small beside the states of the batch.
+
     Args:
         leg: the transition map to invert.
         max_iterations: bound on the iterations.
+        throw: raise SolveError if a sample does not converge; otherwise such samples are NaN.
 
     Raises:
         TypeError, ValueError: if leg is no Leg, or max_iterations no positive number.
-        SolveError: if a sample does not converge; names the samples.
+        SolveError: for samples that do not converge, when ``throw``; names them.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -46,14 +58,13 @@ class NewtonInverse(TransitionMap):
         0.3679
     """
 
-    def __init__(self, leg: Leg, max_iterations: int = 50):
+    def __init__(self, leg: Leg, max_iterations: Count = 50, throw: bool = True):
         super().__init__()
         if not isinstance(leg, Leg):
             raise TypeError(f"NewtonInverse needs a flow_map.between(s, t), got {brief(leg)}")
-        if not isinstance(max_iterations, int) or max_iterations < 1:
-            raise ValueError(f"max_iterations must be a positive integer, got {max_iterations!r}")
         self.leg = leg
-        self.max_iterations = max_iterations
+        self.max_iterations = as_count(max_iterations, "max_iterations")
+        self.throw = throw
         self.s, self.t = leg.t, leg.s
 
     @property
@@ -78,42 +89,57 @@ class NewtonInverse(TransitionMap):
     def _solution(self, x: State, condition: Condition) -> Tensor:
         with torch.no_grad():
             fixed = pytree.tree_map(lambda leaf: None if leaf is None else leaf.detach(), condition)
-            y = self._root(x.detach(), fixed)
+            root, size, solved = self._root(x.detach(), fixed)
+        y = root
         for _ in range(2):
             y = y - self._correction(y, x, condition)
-        return y
+        with torch.no_grad():
+            last = _norm(self._residual(y.detach(), x.detach(), fixed))
+        # The last steps bring derivatives, and their values where these are no worse.
+        y = torch.where(shaped_like(last > size, x), root.detach() + (y - y.detach()), y)
+        solved = solved & torch.isfinite(last)
+        if self.throw:
+            _refuse(~solved)
+        return y * per_sample(torch.where(solved, 1.0, torch.nan), y)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
-        return {"leg": self.leg, "max_iterations": self.max_iterations}
+        return {"leg": self.leg, "max_iterations": self.max_iterations, "throw": self.throw}
 
     def _residual(self, y: State, x: State, condition: Condition) -> Tensor:
         return self.leg(y, condition) - x
 
     def _correction(self, y: State, x: State, condition: Condition) -> Tensor:
         """Return J^{-1} (X(y) - x)."""
-        matrix = jacobian(self.leg.flow_map, self.leg.s, self.leg.t, y, condition)
+        matrix = jacobian(self.leg.flow_map, *self.leg.times_on(y), y, condition)
         residual = self._residual(y, x, condition).reshape(matrix.shape[:2])
         # Derivatives of linalg.solve are silently wrong under one vmap inside another.
         inverse, singular = torch.linalg.inv_ex(matrix)
         correction = (inverse @ residual[:, :, None]).reshape(x.shape)
         return correction * per_sample(torch.where(singular == 0, 1.0, torch.nan), x)
 
-    def _root(self, x: State, condition: Condition) -> Tensor:
+    def _root(self, x: State, condition: Condition) -> tuple[Tensor, Tensor, Mask]:
+        """Return y, the norm of its residual (batch,) and which samples it inverts (batch,)."""
+        unit = torch.finfo(x.dtype).eps
         y = self._guess(x, condition)
         size = _norm(self._residual(y, x, condition))
-        unit, scale = torch.finfo(x.dtype).eps, 1 + _norm(x)
-        tolerance = 64 * unit * scale
         for _ in range(self.max_iterations):
-            if not any_item(~(size <= tolerance)):
-                return y
+            close = size <= 64 * unit * (_norm(x) + _norm(y))
+            if not any_item(~close):
+                return y, size, close
             y, smaller = self._damped_step(y, x, size, condition)
-            if not any_item(smaller < size):
-                break
+            progress = any_item(smaller < size)
             size = smaller
+            if not progress:
+                break
+        close = size <= 64 * unit * (_norm(x) + _norm(y))
         # Where the map itself is rough, as adaptive steps are, iterations end before rounding does.
-        self._refuse(size, 4 * unit**0.5 * scale)
-        return y
+        scale = torch.where(torch.isfinite(x), x.abs(), 0.0).amax() * x.shape[1:].numel() ** 0.5
+        small = 4 * unit**0.5 * torch.where(scale > 0, scale, 1.0)
+        step = _norm(
+            self._correction(y, x, condition)
+        )  # long at a fold, beyond which there is none
+        return y, size, close | ((size <= small) & (step <= small))
 
     def _damped_step(
         self, y: State, x: State, size: Tensor, condition: Condition
@@ -125,7 +151,7 @@ class NewtonInverse(TransitionMap):
             trial = y - share * correction
             norm = _norm(self._residual(trial, x, condition))
             better = (norm < size) & (least >= size)
-            best = torch.where(better.reshape(-1, *([1] * (x.ndim - 1))), trial, best)
+            best = torch.where(shaped_like(better, x), trial, best)
             least = torch.where(better, norm, least)
             if not any_item(least >= size):
                 break
@@ -133,10 +159,11 @@ class NewtonInverse(TransitionMap):
         return best, least
 
     def _guess(self, x: State, condition: Condition) -> Tensor:
+        start, end = self.leg.times_on(x)
         back = solvers.solve(
             self.leg.flow_map.velocity,
-            self.leg.t,
-            self.leg.s,
+            end,
+            start,
             x,
             condition,
             method=solvers.RK4(),
@@ -146,15 +173,16 @@ class NewtonInverse(TransitionMap):
         ).x
         return torch.where(torch.isfinite(back), back, x)
 
-    def _refuse(self, size: Tensor, tolerance: Tensor) -> None:
-        bad = peek(~(size <= tolerance)).flatten()
-        if any_item(bad):
-            samples = bad.nonzero().flatten().tolist()
-            raise SolveError(
-                f"Newton's method did not invert samples {shorten(samples)}: no state near the "
-                "guess maps there; compose shorter spans, or check that the state lies in the "
-                "image of the map"
-            )
+
+def _refuse(bad: Mask) -> None:
+    """Raise SolveError that names the bad samples, if there are any."""
+    if any_item(bad):
+        samples = peek(bad).flatten().nonzero().flatten().tolist()
+        raise SolveError(
+            f"Newton's method did not invert samples {shorten(samples)}: no state near the guess "
+            "maps there; compose shorter spans, or check that the state lies in the image of the "
+            "map; or pass NewtonInverse(leg, throw=False), which makes such samples NaN"
+        )
 
 
 def _norm(x: State) -> Tensor:

@@ -11,7 +11,20 @@ __all__ = ["Parametrization", "evaluate"]
 
 
 class Parametrization(nn.Module, ABC):
-    """Turns ``network(s, t, x, condition)`` into X_{s,t}(x), with X_{s,s} = id by construction."""
+    """Turns ``network(s, t, x, condition)`` into X_{s,t}(x), with X_{s,s} = id by construction.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Stretch(fm.maps.Parametrization):
+        ...     def forward(self, network, s, t, x, condition):
+        ...         return x * torch.exp((t - s)[:, None] * network(s, t, x, condition)).to(x)
+        ...     def velocity(self, network, t, x, condition):
+        ...         return x * network(t, t, x, condition)
+        >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=2, width=8, depth=1), Stretch())
+        >>> x = torch.ones(3, 2)
+        >>> torch.equal(learned(0.5, 0.5, x), x)
+        True
+    """
 
     @abstractmethod
     def forward(

@@ -1,14 +1,16 @@
 """One flow map before a time, another after."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import brief
+from flowmaps._checks import brief, shaped_like
 from flowmaps._typing import Condition, State
 from flowmaps.maps._flow_map import FlowMap
+from flowmaps.maps._selection import nobody, stand_in
 from flowmaps.maps._sweep import Piece, check_breaks, legs, pieces_of, sweep
 from flowmaps.maps._times import TimeSet
 
@@ -20,7 +22,8 @@ class Piecewise(FlowMap):
     """The flow map that follows maps[0] before breaks[0], then maps[1] until breaks[1], and so on.
 
     Derivatives in s and t at a break are one-sided, inside the span; with s = t at a break the
-    later map counts.
+    later map counts. Spans may be as long as the maps allow inside their stretches; for longer ones
+    give ``flow_map.through(grid)`` instead of a map of short spans.
 
     Args:
         maps: flow maps in the order of time.
@@ -67,8 +70,11 @@ class Piecewise(FlowMap):
         total = torch.full_like(x, torch.nan)
         for flow_map, lower, upper in self._pieces():
             inside = (t >= lower) & (t < upper)
-            own = flow_map.velocity(torch.where(inside, t, t.clamp(lower, upper)), x, condition)
-            total = torch.where(inside.reshape(-1, *([1] * (x.ndim - 1))), own, total)
+            if len(x) == 0 or nobody(inside):
+                continue
+            time = torch.where(inside, t, t.detach().clamp(lower, upper))
+            own = flow_map.velocity(*stand_in(inside, (time, x, condition)))
+            total = torch.where(shaped_like(inside, x), own, total)
         return total
 
     def evaluations(self, s: float, t: float) -> int:
@@ -84,18 +90,26 @@ class Piecewise(FlowMap):
 def _common_times(pieces: list[Piece]) -> TimeSet:
     """Return the times from the first map's start to the last one's end.
 
+    A map whose longest span is shorter than its stretch bounds the span of the whole.
+
     Raises:
         ValueError: if a map is not for a break at which it meets another.
     """
     for number, (flow_map, lower, upper) in enumerate(pieces):
         for time in (lower, upper):
-            if abs(time) != float("inf") and not flow_map.times.admits(time, time):
+            if abs(time) != inf and not flow_map.times.admits(time, time):
                 raise ValueError(
                     f"map {number} is for {flow_map.times}, but it meets another at {time}"
                 )
+    spans = [inf]
+    for flow_map, lower, upper in pieces:
+        own = flow_map.times
+        if own.max_span < min(upper, own.upper) - max(lower, own.lower):
+            spans.append(own.max_span)
     return TimeSet(
         pieces[0].flow_map.times.lower,
         pieces[-1].flow_map.times.upper,
+        max_span=min(spans),
         forward=all(piece.flow_map.times.forward for piece in pieces),
         backward=all(piece.flow_map.times.backward for piece in pieces),
     )

@@ -4,10 +4,10 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from flowmaps._checks import brief, per_sample
+from flowmaps._checks import brief, method_owner, per_sample
+from flowmaps._probing import probe_once
 from flowmaps._typing import Clock, Condition, Field, State
 from flowmaps.maps._parametrization import Parametrization, evaluate
-from flowmaps.maps._probing import FieldProbe
 from flowmaps.solvers._bind import BoundField
 
 __all__ = ["SecondOrder"]
@@ -39,20 +39,21 @@ class SecondOrder(Parametrization):
         if not callable(field):
             raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
         self.field = field
-        self._probe = FieldProbe()
+        # The parameters of a field that is a module's method are the parametrisation's.
+        self._owner = method_owner(field)
 
     def forward(
         self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
     ) -> Tensor:
         """Return x + h b(s, x) + h^2 / 2 psi_{s,t}(x) with h = t - s."""
-        self._probe(self.field, s, t, x, condition)
+        probe_once(self.field, s, t, x, condition, through=True)
         h = per_sample(t - s, x)
         psi = evaluate(network, s, t, x, condition)
         return x + h * BoundField(self.field, condition)(s, x) + 0.5 * h * h * psi
 
     def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
         """Return b(t, x)."""
-        self._probe(self.field, t, t, x, condition)
+        probe_once(self.field, t, t, x, condition, through=True)
         return BoundField(self.field, condition)(t, x)
 
     def config(self) -> dict[str, Any]:

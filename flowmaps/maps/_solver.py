@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from flowmaps import solvers
-from flowmaps._checks import as_clock, brief
+from flowmaps._checks import as_clock, brief, check_condition, check_state, method_owner
+from flowmaps._probing import probe_once
 from flowmaps._transforms import any_item, carries_derivative
-from flowmaps._typing import Clock, Condition, Field, State, Time
+from flowmaps._typing import Clock, Condition, Count, Field, State, Time
 from flowmaps.maps._flow_map import FlowMap
-from flowmaps.maps._probing import FieldProbe
 from flowmaps.maps._relation import by_relation_allowed
 from flowmaps.maps._times import TimeSet
 from flowmaps.solvers._bind import BoundField
@@ -60,9 +60,9 @@ class SolverFlowMap(FlowMap):
         method: solvers.Method | None = None,
         rtol: float = 1e-6,
         atol: float = 1e-6,
-        steps: int | None = None,
+        steps: Count | None = None,
         controller: solvers.Controller | None = None,
-        max_steps: int = 10_000,
+        max_steps: Count = 10_000,
         derivatives: str = "by relation",
         throw: bool = True,
         times: TimeSet | None = None,
@@ -76,8 +76,10 @@ class SolverFlowMap(FlowMap):
             raise ValueError(
                 f'derivatives must be "by relation" or "independent", got {derivatives!r}'
             )
-        check_options(method, rtol, atol, steps, controller, max_steps)
+        steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
         self.field = field
+        # The parameters of a field that is a module's method are the map's.
+        self._owner = method_owner(field)
         self._options = {
             "method": method,
             "rtol": rtol,
@@ -88,7 +90,6 @@ class SolverFlowMap(FlowMap):
             "throw": throw,
         }
         self._derivatives = derivatives
-        self._probe = FieldProbe()
 
     @property
     def derivatives(self) -> str:
@@ -96,12 +97,32 @@ class SolverFlowMap(FlowMap):
         return self._derivatives
 
     def solve(self, s: Time, t: Time, x: Tensor, condition: Condition = None) -> solvers.Solution:
-        """Return the whole Solution of X_{s,t}(x), with result codes; never raises SolveError."""
+        """Return the whole Solution of X_{s,t}(x), with result codes; never raises SolveError.
+
+        Args:
+            s, t: numbers or tensors of shape () or (batch,), in either order.
+            x: states (batch, *event).
+            condition: tensor or pytree with leading batch axis.
+
+        Raises:
+            TypeError, ValueError: for wrong shapes, dtypes, devices.
+            UntrainedTimes: for times, numbers or tensors, that the map is not for.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> decay = fm.maps.SolverFlowMap(lambda t, x: -x)
+            >>> decay.solve(0.0, 1.0, torch.ones(3, 1)).success.tolist()
+            [True, True, True]
+        """
+        check_condition(condition, check_state(x))
+        s, t = as_clock(s, x, "s"), as_clock(t, x, "t")
+        if not self.times.everything:
+            self.times.require(s, t)
         return solvers.solve(self.field, s, t, x, condition, **{**self._options, "throw": False})
 
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         clock = as_clock(t, x, "t")
-        self._probe(self.field, clock, clock, x, condition)
+        probe_once(self.field, clock, clock, x, condition, through=True)
         return BoundField(self.field, condition)(clock, x)
 
     def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
@@ -138,7 +159,7 @@ class SolverFlowMap(FlowMap):
         self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         begin, end = as_clock(s, x, "s"), as_clock(t, x, "t")
-        self._probe(self.field, begin, end, x, condition)
+        probe_once(self.field, begin, end, x, condition, through=True)
         if not self._by_relation(s, t):
             return self._solved(begin, end, x, condition)
         field = BoundField(self.field, condition)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock, brief, is_number
-from flowmaps._transforms import any_item
+from flowmaps._checks import as_clock, brief, is_number, shaped_like
 from flowmaps._typing import Clock, Condition, Mask, State
 from flowmaps.maps._flow_map import FlowMap
+from flowmaps.maps._selection import nobody, stand_in
 from flowmaps.maps._times import TimeSet
 
 __all__ = ["Piece", "check_breaks", "legs", "pieces_of", "sweep"]
@@ -108,17 +108,17 @@ def _resting(times: TimeSet, start: Clock, end: Clock) -> Mask:
 def _leg(
     piece: Piece, s: Clock, t: Clock, crossing: Mask, here: Mask, x: State, condition: Condition
 ) -> Tensor:
-    """Take the samples crossing or resting here through one piece; the others stand still in it."""
+    """Take the samples crossing or resting here through one piece, and no other."""
     inside = crossing | here
-    if x.device.type == "cpu" and not torch.compiler.is_compiling() and not any_item(inside):
+    if len(x) == 0 or nobody(inside):
         return x
     rest = s.detach().clamp(piece.lower, piece.upper)
     start, end = (
         torch.where(here, time, torch.where(crossing, _within(time, piece), rest))
         for time in (s, t)
     )
-    moved = piece.flow_map(start, end, x, condition)
-    return torch.where(inside.reshape(-1, *([1] * (x.ndim - 1))), moved, x)
+    moved = piece.flow_map(*stand_in(inside, (start, end, x, condition)))
+    return torch.where(shaped_like(inside, x), moved, x)
 
 
 def _within(time: Clock, piece: Piece) -> Tensor:

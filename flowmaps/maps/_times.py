@@ -2,7 +2,9 @@
 
 from dataclasses import asdict, dataclass
 from math import inf
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,9 @@ from flowmaps._transforms import any_item, is_vmapped, peek
 from flowmaps.errors import UntrainedTimes
 
 __all__ = ["TimeSet"]
+
+_SINGLE, _DOUBLE = torch.finfo(torch.float32), torch.finfo(torch.float64)
+_LARGEST = _SINGLE.max
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class TimeSet:
     forward: bool = True
     backward: bool = True
     max_span: float = inf
+    _rounded: ClassVar[tuple[float, float]]
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper", "max_span"):
@@ -54,6 +60,9 @@ class TimeSet:
             raise ValueError(f"a TimeSet needs max_span > 0, got {self.max_span}")
         if not (self.forward or self.backward):
             raise ValueError("a TimeSet needs a direction: forward=True, backward=True or both")
+        ends = [min(max(end, -_LARGEST), _LARGEST) for end in (self.lower, self.upper)]
+        # The ends in float32; here, because compiled code makes no float32 of a number.
+        object.__setattr__(self, "_rounded", tuple(float(np.float32(end)) for end in ends))
 
     @property
     def everything(self) -> bool:
@@ -61,16 +70,39 @@ class TimeSet:
         return self == TimeSet()
 
     def admits(self, s: float | Tensor, t: float | Tensor) -> bool | Tensor:
-        """Tell whether (s, t) is allowed, up to float32's rounding; elementwise for tensors."""
-        slack, span = self._slack(s, t), t - s
-        inside = (s >= self.lower - slack) & (t >= self.lower - slack)
-        inside = inside & (s <= self.upper + slack) & (t <= self.upper + slack)
+        """Tell whether (s, t) is allowed, up to rounding; elementwise for tensors.
+
+        A time that is a float32 may be the rounding of a time inside, and a span of such times is
+        off by their rounding, a thousandth of the set at most. Other times count as float64, whose
+        directions and spans are off by a millionth at most.
+
+        Args:
+            s, t: numbers, or tensors that broadcast.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> times = fm.maps.TimeSet(0.0, 0.1)
+            >>> times.admits(0.0, torch.tensor([0.1, 0.11], dtype=torch.float32)).tolist()
+            [True, False]
+        """
+        if isinstance(s, Tensor) or isinstance(t, Tensor):
+            s, t = _as_tensors(s, t)
+        single_s, single_t = _is_single(s), _is_single(t)
+        slack, span = self._slack(s, t, single_s, single_t), t - s
+        inside = self._inside(s, single_s, slack) & self._inside(t, single_t, slack)
         inside = inside & (abs(span) <= self.max_span + slack)
         if not self.forward:
             inside = inside & (span <= slack)
         if not self.backward:
             inside = inside & (span >= -slack)
         return inside
+
+    def _inside(
+        self, time: float | Tensor, single: bool | Tensor, slack: float | Tensor
+    ) -> bool | Tensor:
+        inside = (time >= self.lower - slack) & (time <= self.upper + slack)
+        lower, upper = self._rounded
+        return inside | (single & (time >= lower) & (time <= upper))
 
     def spoil(self, s: float | Tensor, t: float | Tensor) -> Tensor | None:
         """Return the factor 1 or NaN of every sample, or None if all are known to be allowed.
@@ -110,11 +142,18 @@ class TimeSet:
                 f"this flow map is for {self}, not for the times of samples {shorten(samples)}"
             )
 
-    def _slack(self, s: float | Tensor, t: float | Tensor) -> float | Tensor:
-        """Return the rounding allowed for, in proportion to the times at stake."""
-        sizes = [abs(size) for size in (self.lower, self.upper, self.max_span)]
-        scale = max([0.0, *(size for size in sizes if size != inf)])
-        return 1e-6 * (scale if scale > 0 else abs(s) + abs(t))
+    def _slack(
+        self, s: float | Tensor, t: float | Tensor, single_s: bool | Tensor, single_t: bool | Tensor
+    ) -> float | Tensor:
+        """Return the rounding allowed for, of the times at stake and in proportion to the set."""
+        ends = [abs(end) for end in (self.lower, self.upper) if abs(end) != inf]
+        size, extent = max([0.0, *ends]), min(self.upper - self.lower, self.max_span)
+        if not isinstance(s, Tensor) or not isinstance(t, Tensor):  # numbers are float64
+            return _rounding(max(size, abs(s), abs(t)), extent, 8 * _DOUBLE.eps, 1e-6)
+        size = torch.maximum(s.abs(), t.abs()).clamp_min(size)
+        coarse = torch.as_tensor(single_s & single_t if extent == inf else single_s | single_t)
+        double = _rounding(size, extent, 8 * _DOUBLE.eps, 1e-6)
+        return torch.where(coarse, _rounding(size, extent, 2 * _SINGLE.eps, 1e-3), double)
 
     def __str__(self) -> str:
         direction = "both directions"
@@ -126,3 +165,37 @@ class TimeSet:
     def config(self) -> dict[str, float | bool]:
         """Return the constructor's keyword arguments."""
         return asdict(self)
+
+
+def _as_tensors(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return both times in float64, a number like the other one."""
+    like = s if isinstance(s, Tensor) else t
+    assert isinstance(like, Tensor)
+    first, last = (
+        time.to(torch.float64)
+        if isinstance(time, Tensor)
+        else torch.full_like(like, time, dtype=torch.float64)
+        for time in (s, t)
+    )
+    return first, last
+
+
+def _rounding(size: Any, extent: float, unit: float, share: float) -> Any:
+    """Return the rounding of times of a size, at most a share of a finite extent."""
+    rounding = unit * size
+    if extent == inf:
+        return rounding
+    least, most = 1e-8 * extent, share * extent
+    if isinstance(rounding, Tensor):
+        return rounding.clamp(least, most)
+    return min(max(rounding, least), most)
+
+
+def _is_single(time: float | Tensor) -> bool | Tensor:
+    """Tell which times are float32 numbers, as those that came in that type are."""
+    if isinstance(time, Tensor):
+        return time == time.to(torch.float32)
+    # Numbers that compiled code makes symbolic can only be compared.
+    if torch.compiler.is_compiling() or not abs(time) < _LARGEST:
+        return False
+    return float(np.float32(time)) == time

@@ -23,6 +23,14 @@ class TransitionMap(nn.Module, ABC):
     """A map x -> X_{s,t}(x) that knows its start time s and end time t.
 
     ``later @ earlier`` composes; the times must meet within rounding. ``inverse()`` goes back.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> growth = fm.maps.ExactFlowMap(lambda s, t, x: x * torch.exp(t - s)[:, None])
+        >>> there = growth.between(1.0, 2.0) @ growth.between(0.0, 1.0)
+        >>> back = there.inverse()
+        >>> isinstance(back, fm.maps.TransitionMap), back.s, back.t
+        (True, 2.0, 0.0)
     """
 
     s: Time
@@ -70,7 +78,8 @@ class Leg(TransitionMap):
 
     Args:
         flow_map: X.
-        s, t: times, finite numbers or real tensors of shape () or (batch,).
+        s, t: times, finite numbers or real tensors of shape () or (batch,), which go where the
+            states are.
 
     Raises:
         TypeError, ValueError: if flow_map is not a FlowMap, or the times are none.
@@ -94,7 +103,14 @@ class Leg(TransitionMap):
 
     def forward(self, x: Tensor, condition: Condition = None) -> Tensor:
         """Return X_{s,t}(x), (batch, *event)."""
-        return self.flow_map(self.s, self.t, x, condition)
+        return self.flow_map(*self.times_on(x), x, condition)
+
+    def times_on(self, x: Tensor) -> tuple[Time, Time]:
+        """Return s and t, tensors on x's device: they keep their dtype and are no buffers."""
+        if not isinstance(x, Tensor):
+            return self.s, self.t
+        s, t = (a.to(x.device) if isinstance(a, Tensor) else a for a in (self.s, self.t))
+        return s, t
 
     @property
     def evaluations(self) -> int:

@@ -1,9 +1,10 @@
 """Networks for learned flow maps, called as ``net(s, t, x, condition)``.
 
-Every layer passes forward mode (also twice), vmap, ``torch.compile(fullgraph=True)`` and bfloat16
-weights.
+``MLP`` is for small systems and flattened data, ``UNet`` for images. Every layer passes forward
+mode (also twice), vmap, ``torch.compile(fullgraph=True)`` and bfloat16 weights.
 """
 
 from flowmaps.networks._mlp import MLP
+from flowmaps.networks._unet import UNet
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "UNet"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ClassFeatures", "StateFeatures", "TimeFeatures"]
+__all__ = ["ClassFeatures", "StateFeatures", "TimeFeatures", "Waves"]
 
 
 class TimeFeatures(nn.Module):
@@ -39,6 +39,34 @@ class TimeFeatures(nn.Module):
         plain = torch.stack([t, t - s], dim=1) / self.scale
         phase = (math.pi * plain[:, :, None] * self.frequencies.to(plain.dtype)).flatten(1)
         return torch.cat([plain, torch.sin(phase), torch.cos(phase)], dim=1)
+
+
+class Waves(nn.Module):
+    """Features of one length of time u, all zero at u = 0: u, sin(pi f u) and cos(pi f u) - 1.
+
+    Args:
+        frequencies: half turns f per ``scale``, as of ``TimeFeatures``.
+        scale: the length of time that counts as one.
+
+    Example:
+        >>> import torch
+        >>> torch.round(Waves((1.0,), 1.0)(torch.tensor([0.0, 0.5, 1.0]))).tolist()
+        [[0.0, 0.0, 0.0], [0.0, 1.0, -1.0], [1.0, -0.0, -2.0]]
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, frequencies: Sequence[float], scale: float):
+        super().__init__()
+        self.register_buffer("frequencies", torch.tensor(list(frequencies)), persistent=False)
+        self.scale = scale
+        self.size = 1 + 2 * len(frequencies)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Return features (batch, size) of u (batch,) in its dtype."""
+        plain = u[:, None] / self.scale
+        phase = math.pi * plain * self.frequencies.to(plain.dtype)
+        return torch.cat([plain, torch.sin(phase), torch.cos(phase) - 1], dim=1)
 
 
 class StateFeatures(nn.Module):

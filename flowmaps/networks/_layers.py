@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATIONS", "PlainBody", "RMSNorm", "ResidualBody"]
+__all__ = ["ACTIVATIONS", "PlainBody", "RMSNorm", "ResidualBody", "linear", "normalised"]
 
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "silu": (F.silu, 1.4),
@@ -23,14 +23,22 @@ def linear(inputs: int, outputs: int, gain: float = 1.0, bias_spread: float = 0.
     return layer
 
 
-class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last axis, with statistics in float32 or better.
+def normalised(x: Tensor, axis: int, epsilon: float = 1e-6) -> Tensor:
+    """Return x at root mean square one along an axis, in float32 or better.
 
     ``nn.LayerNorm`` breaks ``torch.compile`` around a jvp and gives float32 tangents for bfloat16
     inputs; these plain operations do neither.
 
     Source:
         Zhang and Sennrich (2019), Root mean square layer normalization, equation 4.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    inverse = torch.rsqrt(wide.square().mean(axis, keepdim=True) + epsilon)
+    return wide * inverse
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last axis and multiply by a learned weight.
 
     Example:
         >>> import torch
@@ -45,9 +53,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (batch, size) at root mean square one, times the learned weight."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (wide * inverse).to(x.dtype) * self.weight
+        return normalised(x, -1, self.epsilon).to(x.dtype) * self.weight
 
 
 class ResidualBlock(nn.Module):

@@ -9,6 +9,13 @@ from torch import Tensor, nn
 from flowmaps._checks import check_state
 from flowmaps._typing import Condition
 from flowmaps.networks._features import ClassFeatures, StateFeatures, TimeFeatures
+from flowmaps.networks._inputs import (
+    check_condition_kind,
+    check_sizes,
+    check_time_scale,
+    check_times_and_precision,
+    condition_features,
+)
 from flowmaps.networks._layers import ACTIVATIONS, PlainBody, ResidualBody, linear
 
 __all__ = ["MLP"]
@@ -78,7 +85,11 @@ class MLP(nn.Module):
         sizes = {"dim": dim, "width": width, "depth": depth}
         if embedding is not None:
             sizes["embedding"] = embedding
-        _check_sizes(sizes, condition_dim, classes, time_scale, activation)
+        check_sizes(sizes)
+        check_condition_kind(condition_dim, classes)
+        check_time_scale(time_scale)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
         size = max(width // 4, 1) if embedding is None else embedding
         angles = _check_angles(angles, dim)
         self.dim, self.condition_dim, self.classes = dim, condition_dim, classes
@@ -128,7 +139,8 @@ class MLP(nn.Module):
         """
         self._check_inputs(s, t, x)
         state = self.state_features(x.reshape(x.shape[0], self.dim))
-        context = [self.time_features(s, t), *self._condition_features(condition, x)]
+        given = condition_features(condition, x, self.condition_dim, self.class_features)
+        context = [self.time_features(s, t), *([] if given is None else [given])]
         low = self.head.weight.dtype
         hidden = self.body(state.to(low), torch.cat([part.to(low) for part in context], dim=1))
         return (self.head(hidden).to(x.dtype) * self.output_scale.to(x.dtype)).reshape(x.shape)
@@ -144,88 +156,13 @@ class MLP(nn.Module):
                 f"x must have {self.dim} coordinates a sample, got shape {tuple(x.shape)}; "
                 f"build the network with dim={x.shape[1:].numel()}, or reshape x"
             )
-        for time, name in ((s, "s"), (t, "t")):
-            if not isinstance(time, Tensor):
-                raise TypeError(
-                    f"{name} must be a tensor of shape (batch,), got {type(time).__name__}; "
-                    "to call with numbers wrap the network in fm.maps.NeuralFlowMap"
-                )
-            if time.shape != x.shape[:1]:
-                raise ValueError(f"{name} must have shape ({x.shape[0]},), got {tuple(time.shape)}")
-        if x.dtype == torch.float64 and self.head.weight.dtype != torch.float64:
-            raise TypeError(
-                f"x is float64 but the weights are {self.head.weight.dtype} and lose its digits; "
-                "use network.double() or x.float()"
-            )
-
-    def _condition_features(self, condition: Condition, x: Tensor) -> list[Tensor]:
-        if self.classes is None and self.condition_dim == 0:
-            if condition is not None:
-                raise ValueError(
-                    "this network takes no condition, got one; "
-                    "build it with condition_dim= or classes="
-                )
-            return []
-        if not isinstance(condition, Tensor):
-            wanted = (
-                f"({x.shape[0]}, {self.condition_dim})"
-                if self.classes is None
-                else f"({x.shape[0]},)"
-            )
-            hint = "" if self.classes is None else ", integer labels, -1 for no class"
-            raise ValueError(
-                f"condition must be a tensor of shape {wanted}{hint}, "
-                f"got {type(condition).__name__}"
-            )
-        if self.class_features is not None:
-            _check_labels(condition, x)
-            return [self.class_features(condition)]
-        if condition.shape != (x.shape[0], self.condition_dim) or not condition.is_floating_point():
-            raise ValueError(
-                f"condition must be real with shape ({x.shape[0]}, {self.condition_dim}), "
-                f"got {condition.dtype} {tuple(condition.shape)}"
-            )
-        return [condition]
-
-
-def _check_sizes(
-    sizes: dict[str, int],
-    condition_dim: int,
-    classes: int | None,
-    time_scale: float,
-    activation: str,
-) -> None:
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    if condition_dim < 0 or (classes is not None and classes < 1):
-        raise ValueError(
-            "condition_dim must be >= 0 and classes >= 1 or None, "
-            f"got {condition_dim} and {classes}"
-        )
-    if condition_dim and classes is not None:
-        raise ValueError(
-            "give condition_dim (a continuous condition) or classes (integer labels), not both"
-        )
-    if not time_scale > 0:
-        raise ValueError(f"time_scale must be positive, got {time_scale}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        check_times_and_precision(s, t, x, self.head.weight)
 
 
 def _check_angles(angles: Sequence[int], dim: int) -> tuple[int, ...]:
     if len(set(angles)) != len(angles) or any(not 0 <= i < dim for i in angles):
         raise ValueError(f"angles must be different indices in 0..{dim - 1}, got {tuple(angles)}")
     return tuple(int(i) for i in angles)
-
-
-def _check_labels(label: Tensor, x: Tensor) -> None:
-    if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool:
-        raise TypeError(
-            f"class labels must be integers, got {label.dtype}; convert them with .long()"
-        )
-    if label.shape != x.shape[:1]:
-        raise ValueError(f"class labels must have shape ({x.shape[0]},), got {tuple(label.shape)}")
 
 
 def _as_list(values: Coordinates) -> list[float] | None:

@@ -1,6 +1,7 @@
 """An objective composed of a law of times, a law of points, and terms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast, final
 
 import torch
@@ -10,32 +11,51 @@ from torch import Tensor, nn
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._loss import REDUCTIONS, Loss
+from flowmaps.objectives._middles import MiddleLaw
 from flowmaps.objectives._objective import Objective
 from flowmaps.objectives._points import PointLaw
-from flowmaps.objectives._principles import Principle
+from flowmaps.objectives._routing import check_routing
 from flowmaps.objectives._times import TimeLaw
-from flowmaps.objectives._velocities import VelocitySource
+from flowmaps.objectives.principles import Principle
+from flowmaps.objectives.teachers import Teacher
 
 __all__ = ["Composed", "Term"]
 
 ROWS = ("all", "diagonal", "off diagonal")
 
 
+def spelled(value: Any) -> str:
+    """Return an object as the call that makes it, as far as its attributes tell; no addresses."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        return value.__qualname__
+    if type(value).__module__.partition(".")[0] != "flowmaps":
+        return repr(value) if type(value).__repr__ is not object.__repr__ else type(value).__name__
+    given = ", ".join(f"{name}={spelled(part)}" for name, part in vars(value).items())
+    return f"{type(value).__name__}({given})"
+
+
+Weight = float | Callable[[Tensor, Tensor], Tensor]
+"""A number, or ``weight(s, t) -> (rows,)`` of the times (rows,), float64."""
+
+
 @final
 class Term(nn.Module):
-    """One square in an objective: a principle, the velocity in it, its rows and its weight.
+    """One square in an objective: a principle, its teacher, the routing, its rows and weight.
 
     Args:
         name: of the part in ``Loss.parts``.
-        principle: ``principle(learned, field, draw) -> residual (rows, *event)``.
-        velocity: ``velocity(learned, draw) -> field``; gradient routing is decided here.
+        principle: ``principle(learned, teacher, draw, routing) -> residual (rows, *event)``.
+        teacher: ``teacher(learned, draw)`` returns the field or flow map to compare with, from
+            ``fm.objectives.teachers``: ``data``, ``own`` or ``Known(field)``.
+        routing: what carries gradient: ``"full"``, both sides of the relation; ``"target"``, all
+            but the teacher's side; ``"value"``, the mean velocity alone.
         rows: the rows it applies to: ``"all"``, ``"diagonal"`` or ``"off diagonal"``.
-        weight: constant factor in the total.
+        weight: factor in the total: a number, or a function of s and t (rows,) each.
         scale: units of the residual's coordinates, divided out; shape of an event, None for one.
 
     Raises:
-        ValueError: for other rows, a negative weight or a scale that is not positive; at a call,
-            if the scale has not the shape of an event.
+        ValueError: for another routing or other rows, a negative weight or a scale that is not
+            positive; at a call, if the scale has not the shape of an event.
     """
 
     scale: Tensor | None
@@ -44,23 +64,19 @@ class Term(nn.Module):
         self,
         name: str,
         principle: Principle,
-        velocity: VelocitySource,
+        teacher: Teacher,
+        routing: str = "full",
         rows: str = "all",
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         scale: Tensor | Sequence[float] | None = None,
     ):
         super().__init__()
         if rows not in ROWS:
             raise ValueError(f"rows must be one of {ROWS}, got {rows!r}")
-        if not weight >= 0:
-            raise ValueError(f"weight must not be negative, got {weight}")
-        self.name, self.principle, self.velocity, self.rows, self.weight = (
-            name,
-            principle,
-            velocity,
-            rows,
-            weight,
-        )
+        if not callable(weight) and not 0 <= weight < float("inf"):
+            raise ValueError(f"weight must be finite and not negative, got {weight}")
+        self.name, self.principle, self.teacher = name, principle, teacher
+        self.routing, self.rows, self.weight = check_routing(routing), rows, weight
         units = None if scale is None else torch.as_tensor(scale)
         if units is not None and not bool((units > 0).all()):
             raise ValueError(f"scale must be positive, got {units.tolist()}")
@@ -68,8 +84,8 @@ class Term(nn.Module):
 
     def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Tensor:
         """Return the residual (rows, *event) on a draw of this term's rows."""
-        field = self.velocity(learned if target is None else target, draw)
-        residual = self.principle(learned, field, draw)
+        teacher = self.teacher(learned if target is None else target, draw)
+        residual = self.principle(learned, teacher, draw, self.routing)
         if self.scale is None:
             return residual
         if self.scale.shape != residual.shape[1:]:
@@ -79,10 +95,33 @@ class Term(nn.Module):
             )
         return residual / self.scale.to(residual.dtype)
 
+    def extra_repr(self) -> str:
+        """Return the term's choices, for whoever reads a printed objective or a run's folder."""
+        scale = None if self.scale is None else self.scale.tolist()
+        teacher = (
+            "" if isinstance(self.teacher, nn.Module) else f"teacher={spelled(self.teacher)}, "
+        )
+        return (
+            f"{self.name!r}, {self.principle.__name__}, {teacher}routing={self.routing!r}, "
+            f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}"
+        )
+
     def span(self, draw: Draw) -> tuple[int, int]:
         """Return the first of this term's rows and the one after its last."""
         first = draw.diagonal if self.rows == "off diagonal" else 0
         return first, draw.diagonal if self.rows == "diagonal" else len(draw)
+
+    def weighted(self, values: Tensor, draw: Draw) -> Tensor:
+        """Return values (rows,) times the weight at each row's times."""
+        if not callable(self.weight):
+            return self.weight * values
+        weight = self.weight(draw.s, draw.t)
+        if weight.shape != values.shape:
+            raise ValueError(
+                f"weight(s, t) must have the shape of s, {tuple(values.shape)}, "
+                f"got {tuple(weight.shape)}"
+            )
+        return weight.to(values) * values
 
 
 @final
@@ -93,6 +132,7 @@ class Composed(Objective):
         times: law of the pairs of times.
         points: law of the points.
         terms: the squares; a row counts in every term that applies to it.
+        middles: law of the middle times u, for a semigroup term; None for none.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` of squares over a sample's coordinates.
 
     Raises:
@@ -101,12 +141,17 @@ class Composed(Objective):
     Example:
         >>> import flowmaps as fm
         >>> objective = fm.objectives.lsd()
-        >>> [(term.name, term.rows) for term in objective.terms]
-        [('flow matching', 'diagonal'), ('lagrangian', 'off diagonal')]
+        >>> [(term.name, term.rows, term.routing) for term in objective.terms]
+        [('flow matching', 'diagonal', 'full'), ('lagrangian', 'off diagonal', 'target')]
     """
 
     def __init__(
-        self, times: TimeLaw, points: PointLaw, terms: Sequence[Term], reduction: str = "sum"
+        self,
+        times: TimeLaw,
+        points: PointLaw,
+        terms: Sequence[Term],
+        middles: MiddleLaw | None = None,
+        reduction: str = "sum",
     ):
         super().__init__()
         if reduction not in REDUCTIONS:
@@ -114,8 +159,16 @@ class Composed(Objective):
         names = [term.name for term in terms]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"an objective needs terms of different names, got {names}")
-        self.times, self.points, self.reduction = times, points, reduction
+        self.times, self.points, self.middles = times, points, middles
+        self.reduction = reduction
         self.terms = nn.ModuleList(terms)
+
+    def extra_repr(self) -> str:
+        """Return the laws and the reduction."""
+        return (
+            f"times={spelled(self.times)}, points={spelled(self.points)}, "
+            f"middles={spelled(self.middles)}, reduction={self.reduction!r}"
+        )
 
     def draw(
         self,
@@ -128,7 +181,10 @@ class Composed(Objective):
         """Return a batch of times, points and data; see Objective."""
         if batch is not None and batch < 1:
             raise ValueError(f"batch must be a positive number of rows, got {batch}")
-        return self.points.draw(source, self.times, batch, generator, progress)
+        draw = self.points.draw(source, self.times, batch, generator, progress)
+        if self.middles is None:
+            return draw
+        return replace(draw, u=self.middles.sample(draw.s, draw.t, generator))
 
     def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Loss:
         """Return the loss on a draw; see Objective. A term without rows has no part."""
@@ -138,7 +194,9 @@ class Composed(Objective):
         for term in cast(Iterable[Term], self.terms):
             first, stop = term.span(draw)
             if first < stop:
-                values = square(term(learned, draw[first:stop], target))
+                rows = draw[first:stop]
+                values = square(term(learned, rows, target))
                 parts[term.name] = values.detach().mean()
-                per_sample = per_sample + F.pad(term.weight * values, (first, len(draw) - stop))
+                weighted = term.weighted(values, rows)
+                per_sample = per_sample + F.pad(weighted, (first, len(draw) - stop))
         return Loss(per_sample.mean(), parts, per_sample)

@@ -26,6 +26,8 @@ class Draw:
         u: times between s and t (batch,), float64, where a principle needs them.
         velocity: a sample of the field at (s, points), (batch, *event): the interpolant's velocity.
         noise: the base samples x0 that the points were made from, (batch, *event).
+        images: recorded states X_{s,t}(points) at the end times, (batch, *event), where the source
+            knows them.
         condition: tensor or pytree with leading batch axis.
         diagonal: how many rows, the first ones, have s = t by design; a number, known without
             reading values.
@@ -44,6 +46,7 @@ class Draw:
     u: Tensor | None = None
     velocity: Tensor | None = None
     noise: Tensor | None = None
+    images: Tensor | None = None
     condition: Condition = None
     diagonal: int = 0
 
@@ -68,7 +71,7 @@ class Draw:
         return pytree.tree_map(lambda leaf: leaf.to(device, non_blocking=True), self)
 
 
-_TENSORS = ("s", "t", "points", "u", "velocity", "noise", "condition")
+_TENSORS = ("s", "t", "points", "u", "velocity", "noise", "images", "condition")
 
 
 def _present(draw: Draw) -> list[str]:

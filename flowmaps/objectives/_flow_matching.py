@@ -1,11 +1,11 @@
 """Flow matching: learn the field as the conditional mean of the interpolant's velocity."""
 
 from flowmaps.interpolants import Interpolant, Linear
-from flowmaps.objectives import _velocities as velocities
 from flowmaps.objectives._composed import Composed, Term
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._principles import tangent
 from flowmaps.objectives._times import Diagonal
+from flowmaps.objectives.principles import tangent
+from flowmaps.objectives.teachers import data
 
 __all__ = ["flow_matching"]
 
@@ -31,5 +31,6 @@ def flow_matching(interpolant: Interpolant | None = None, reduction: str = "sum"
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    matching = Term("flow matching", tangent, velocities.data)
-    return Composed(Diagonal(), OnInterpolant(interpolant or Linear()), [matching], reduction)
+    points = OnInterpolant(interpolant or Linear())
+    terms = [Term("flow matching", tangent, data)]
+    return Composed(Diagonal(), points, terms, reduction=reduction)

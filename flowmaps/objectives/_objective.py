@@ -34,9 +34,9 @@ class Objective(nn.Module, ABC):
         """Return a batch of times, points and data.
 
         Args:
-            source: where data or points come from: ``Pairs`` or ``Domain``, whichever the objective
-                names.
-            batch: number of rows; None for every pair of ``Pairs`` once.
+            source: where data or points come from: ``Pairs``, ``Domain`` or ``Trajectories``,
+                whichever the objective names.
+            batch: number of rows; None for every pair or trajectory once.
             generator: a CPU generator; None for torch's global one.
             progress: fraction of training done, in [0, 1], for laws that change with it.
 

@@ -6,24 +6,29 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import check_condition, check_state
+from flowmaps._checks import brief, check_condition, check_state
 from flowmaps._typing import Condition
+from flowmaps.interpolants import Coupling, Given, Independent
 
-__all__ = ["Domain", "Pairs"]
+__all__ = ["Domain", "Pairs", "drawn_rows", "rows_of"]
 
 
 @final
 class Pairs:
-    """Base samples coupled row by row with data samples.
+    """Data samples, each with a base sample by a coupling.
 
     Args:
-        x0: base samples (n, *event); None draws standard normal noise anew for every batch.
+        x0: base samples (n0, *event); None draws standard normal noise anew for every batch.
         x1: data samples (n, *event).
         condition: tensor or pytree with n rows, drawn together with x1.
+        coupling: which x0 meets which x1, such as ``fm.interpolants.Independent()``, for which n0
+            may differ from n; None for row by row, and for noise independent of the data if x0 is
+            None.
 
     Raises:
-        TypeError, ValueError: if x0, x1 and condition do not have n rows of one shape, dtype and
-            device.
+        TypeError: if x0 or x1 is no tensor of states, or the coupling no Coupling.
+        ValueError: if there are no samples, the coupling does not fit x0 and x1, or condition has
+            not n rows.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -31,47 +36,51 @@ class Pairs:
         >>> x0, x1, label = data.sample(4, torch.Generator().manual_seed(0))
         >>> x0.shape, x1.shape, label.shape
         (torch.Size([4, 2]), torch.Size([4, 2]), torch.Size([4]))
+        >>> free = fm.interpolants.Independent()
+        >>> unpaired = fm.objectives.Pairs(torch.zeros(3, 2), torch.ones(10, 2), coupling=free)
+        >>> len(unpaired.sample()[0])
+        10
     """
 
-    def __init__(self, x0: Tensor | None, x1: Tensor, condition: Condition = None):
+    def __init__(
+        self,
+        x0: Tensor | None,
+        x1: Tensor,
+        condition: Condition = None,
+        coupling: Coupling | None = None,
+    ):
         check_state(x1, "x1")
         if len(x1) == 0:
             raise ValueError("x1 holds no samples; give at least one row")
         if x0 is not None:
             check_state(x0, "x0")
-            if x0.shape != x1.shape or x0.dtype != x1.dtype or x0.device != x1.device:
-                raise ValueError(
-                    "x0 and x1 are coupled row by row: shape, dtype and device must agree, got "
-                    f"{tuple(x0.shape)} {x0.dtype} {x0.device} and "
-                    f"{tuple(x1.shape)} {x1.dtype} {x1.device}"
-                )
-        self.x0, self.x1, self.condition = x0, x1, check_condition(condition, x1)
+        if coupling is None:
+            coupling = Independent() if x0 is None else Given()
+        elif not isinstance(coupling, Coupling):
+            raise TypeError(
+                "coupling must be an fm.interpolants.Coupling such as Independent(), "
+                f"got {brief(coupling)}"
+            )
+        coupling.check(x0, x1)
+        self.x0, self.x1, self.coupling = x0, x1, coupling
+        self.condition = check_condition(condition, x1)
 
     def __len__(self) -> int:
-        """Return the number of pairs."""
+        """Return the number of data samples."""
         return len(self.x1)
 
     def sample(
         self, batch: int | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Condition]:
-        """Return x0, x1 (batch, *event) and their condition, rows drawn with replacement.
+        """Return x0, x1 (batch, *event) and their condition, rows of x1 drawn with replacement.
 
         Args:
-            batch: number of rows; None takes every pair once, in order.
+            batch: number of rows; None takes every row of x1 once, in order.
             generator: a CPU generator, so that a draw is the same on every device.
         """
-        x0, x1, condition = self.x0, self.x1, self.condition
-        if batch is not None:
-            rows = torch.randint(len(x1), (batch,), generator=generator, device="cpu").to(x1.device)
-            x0 = None if x0 is None else x0[rows]
-            x1 = x1[rows]
-            condition = pytree.tree_map(
-                lambda leaf: None if leaf is None else leaf[rows], condition
-            )
-        if x0 is None:
-            noise = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device="cpu")
-            x0 = noise.to(x1.device)
-        return x0, x1, condition
+        rows = drawn_rows(len(self), batch, generator)
+        x0 = self.coupling.draw(self.x0, self.x1, rows, generator)
+        return x0, self.x1[rows.to(self.x1.device)], rows_of(self.condition, rows)
 
 
 @final
@@ -137,3 +146,17 @@ class Domain:
             if self.condition is None:
                 return points, None
             return points, self.condition.sample(batch, generator=generator, dtype=dtype)
+
+
+def drawn_rows(n: int, batch: int | None, generator: torch.Generator | None) -> Tensor:
+    """Return rows of n drawn with replacement, (batch,), or each once, in order; on the CPU."""
+    if batch is None:
+        return torch.arange(n, device="cpu")
+    return torch.randint(n, (batch,), generator=generator, device="cpu")
+
+
+def rows_of(condition: Condition, rows: Tensor) -> Condition:
+    """Return these rows of every leaf of a condition."""
+    return pytree.tree_map(
+        lambda leaf: None if leaf is None else leaf[rows.to(leaf.device)], condition
+    )

@@ -33,8 +33,8 @@ class TimeLaw(ABC):
         """
 
     @abstractmethod
-    def diagonal(self, n: int) -> int:
-        """Return how many of n rows have s = t."""
+    def diagonal(self, n: int, progress: float = 0.0) -> int:
+        """Return how many of n rows have s = t, at this progress of training."""
 
 
 @final
@@ -84,7 +84,7 @@ class Diagonal(TimeLaw):
         t = _scaled(_uniform(n, generator), interval)
         return t, t.clone()
 
-    def diagonal(self, n: int) -> int:
+    def diagonal(self, n: int, progress: float = 0.0) -> int:
         """Return n."""
         return n
 
@@ -124,7 +124,7 @@ class SortedPair(TimeLaw):
         s = (1 - span) * _uniform(n, generator)
         return _scaled(s, interval), _scaled(s + span, interval)
 
-    def diagonal(self, n: int) -> int:
+    def diagonal(self, n: int, progress: float = 0.0) -> int:
         """Return 0."""
         return 0
 
@@ -160,7 +160,7 @@ class FromStart(TimeLaw):
         span = _allowed(self.limit, progress) * _uniform(n, generator)
         return _scaled(torch.zeros_like(span), interval), _scaled(span, interval)
 
-    def diagonal(self, n: int) -> int:
+    def diagonal(self, n: int, progress: float = 0.0) -> int:
         """Return 0."""
         return 0
 
@@ -172,6 +172,8 @@ class Mixed(TimeLaw):
     Args:
         share: fraction of rows with s = t; of n rows it is ``round(share * n)``, always.
         rest: law of the other rows.
+        pretrain: fraction of training, in [0, 1), in which all rows are on the diagonal; the other
+            law's progress starts after it.
 
     Example:
         >>> import flowmaps as fm
@@ -180,10 +182,12 @@ class Mixed(TimeLaw):
         [True, True, True, True, True, True, False, False]
     """
 
-    def __init__(self, share: float, rest: TimeLaw | None = None):
+    def __init__(self, share: float, rest: TimeLaw | None = None, pretrain: float = 0.0):
         if not 0 <= share <= 1:
             raise ValueError(f"the share of the diagonal must be in [0, 1], got {share}")
-        self.share, self.rest = share, rest or SortedPair()
+        if not 0 <= pretrain < 1:
+            raise ValueError(f"pretrain must be a fraction of training in [0, 1), got {pretrain}")
+        self.share, self.rest, self.pretrain = share, rest or SortedPair(), pretrain
 
     def sample(
         self,
@@ -193,18 +197,22 @@ class Mixed(TimeLaw):
         progress: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Return diagonal pairs, then the others; see TimeLaw."""
-        count = self._own(n)
+        count = self._own(n, progress)
         s, t = Diagonal().sample(count, interval, generator, progress)
-        other_s, other_t = self.rest.sample(n - count, interval, generator, progress)
+        after = self._after(progress)
+        other_s, other_t = self.rest.sample(n - count, interval, generator, after)
         return torch.cat([s, other_s]), torch.cat([t, other_t])
 
-    def diagonal(self, n: int) -> int:
-        """Return round(share * n), and what the other law adds."""
-        count = self._own(n)
-        return count + self.rest.diagonal(n - count)
+    def diagonal(self, n: int, progress: float = 0.0) -> int:
+        """Return round(share * n), n while pre-training, and what the other law adds."""
+        count = self._own(n, progress)
+        return count + self.rest.diagonal(n - count, self._after(progress))
 
-    def _own(self, n: int) -> int:
-        return round(self.share * n)
+    def _own(self, n: int, progress: float) -> int:
+        return n if progress < self.pretrain else round(self.share * n)
+
+    def _after(self, progress: float) -> float:
+        return max(0.0, progress - self.pretrain) / (1 - self.pretrain)
 
 
 def _uniform(n: int, generator: torch.Generator | None) -> Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowmaps._checks import finite_samples, shaped_like
 from flowmaps._transforms import any_item, peek
 from flowmaps._typing import Clock, Codes, Mask, PerSample, State
 from flowmaps.solvers._initial_step import initial_step
@@ -67,7 +68,7 @@ def search(problem: Problem, x: State, first: State, record: bool) -> Searched:
 
 def _start(problem: Problem, x: State, first: State) -> March:
     code = torch.where(problem.span == 0, int(Result.SUCCESS), RUNNING)
-    finite = _finite(x) & _finite(first) & torch.isfinite(problem.span)
+    finite = finite_samples(x) & finite_samples(first) & torch.isfinite(problem.span)
     code = torch.where(finite, code, int(Result.NOT_FINITE))
     nothing, none = torch.zeros_like(problem.span), torch.zeros_like(code)
     h = initial_step(problem, x, first)
@@ -85,13 +86,13 @@ def _advance(problem: Problem, march: March) -> tuple[March, Mask]:
     elapsed = torch.where(last, problem.span, march.elapsed + h)
     final = problem.field(problem.s + elapsed, step.x) if step.last is None else step.last
     ratio = problem.norm(step.error, march.x, step.x)
-    finite = torch.isfinite(ratio) & _finite(step.x) & _finite(final)
+    finite = torch.isfinite(ratio) & finite_samples(step.x) & finite_samples(final)
     accept = running & finite & (ratio <= 1)
 
     h = h * _factor(problem, march, ratio, finite, accept)
     elapsed = torch.where(accept, elapsed, march.elapsed)
     attempts = march.attempts + running
-    wide = accept.reshape(-1, *([1] * (step.x.ndim - 1)))
+    wide = shaped_like(accept, step.x)
     moved = March(
         elapsed,
         torch.where(wide, step.x, march.x),
@@ -131,10 +132,6 @@ def _codes(
     after = torch.where(attempts >= problem.max_steps, int(Result.MAX_STEPS), RUNNING)
     after = torch.where(done, int(Result.SUCCESS), torch.where(stuck, why, after))
     return torch.where(code == RUNNING, after, code)
-
-
-def _finite(x: State) -> Mask:
-    return torch.isfinite(x).flatten(1).all(1) if x.ndim > 1 else torch.isfinite(x)
 
 
 def _fractions(problem: Problem, nodes: list[Tensor], accepts: list[Tensor]) -> Tensor:

@@ -22,6 +22,15 @@ class Controller(ABC):
 
     Raises:
         ValueError: for values outside these ranges.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Bold(fm.solvers.Controller):
+        ...     def raw_factor(self, ratio, previous, order):
+        ...         return torch.exp(-torch.log(ratio) / (order - 1))
+        >>> growth, bold = lambda t, x: x, Bold()
+        >>> bool(fm.solvers.solve(growth, 0.0, 1.0, torch.ones(1, 1), controller=bold).success)
+        True
     """
 
     safety: float = 0.9

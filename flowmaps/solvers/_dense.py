@@ -14,7 +14,7 @@ from flowmaps._typing import Clock, Time
 
 __all__ = ["DenseOutput", "Times", "check_inside", "time_rows"]
 
-Times = Time | Sequence[Time] | np.ndarray
+Times = Time | Sequence[Time | Sequence[Time]] | np.ndarray
 """Times as users give them: one, a list, a tensor or an array."""
 
 
@@ -31,6 +31,12 @@ class DenseOutput:
         states: states at the starts of the steps, (n_steps, batch, *event).
         slopes: (n_steps, degree, batch, *event).
         rebuild: turns a raveled state into the user's own structure.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> solution = fm.solvers.solve(lambda t, x: -x, 0.0, 1.0, torch.ones(1, 1), dense=True)
+        >>> [round(value, 3) for value in solution.dense([0.0, 0.5, 1.0]).flatten().tolist()]
+        [1.0, 0.607, 0.368]
     """
 
     s: Tensor
@@ -88,8 +94,8 @@ def time_rows(times: Times, clock: Clock, name: str) -> Tensor:
     """Return times as (n_times, batch), float64.
 
     Args:
-        times: a number, a list of numbers or 0-d tensors, or of shape (n_times,) or
-            (n_times, batch).
+        times: a number, a list of numbers or 0-d tensors, a list of such lists, or of shape
+            (n_times,) or (n_times, batch).
         clock: of the samples, (batch,).
         name: what to call them in errors.
 
@@ -98,9 +104,7 @@ def time_rows(times: Times, clock: Clock, name: str) -> Tensor:
         ValueError: for another shape.
     """
     if isinstance(times, list | tuple):
-        entries = [as_time(time, clock[:1], f"{name}[{i}]") for i, time in enumerate(times)]
-        clocks = [torch.as_tensor(time, device=clock.device).reshape(-1) for time in entries]
-        times = torch.cat([c.to(torch.float64) for c in clocks]) if clocks else clock.new_empty(0)
+        times = _listed(times, clock, name)
     if isinstance(times, np.ndarray):
         times = torch.as_tensor(times)
     if not isinstance(times, Tensor):
@@ -114,6 +118,21 @@ def time_rows(times: Times, clock: Clock, name: str) -> Tensor:
         )
     times = times.to(clock)
     return times if times.ndim == 2 else times.reshape(-1, 1).expand(-1, clock.shape[0])
+
+
+def _listed(times: Sequence[Any], clock: Clock, name: str) -> Tensor:
+    """Return a list, or a list of lists, as a tensor in float64."""
+    rows = []
+    for i, time in enumerate(times):
+        if isinstance(time, list | tuple):
+            rows.append(_listed(time, clock, f"{name}[{i}]"))
+        else:
+            entry = as_time(time, clock[:1], f"{name}[{i}]")
+            entry = torch.as_tensor(entry, dtype=torch.float64, device=clock.device)
+            rows.append(entry.reshape(()))
+    if len({row.shape for row in rows}) > 1:
+        raise ValueError(f"the rows of {name} must be of one length")
+    return torch.stack(rows) if rows else clock.new_empty(0)
 
 
 def check_inside(rows: Tensor, s: Clock, t: Clock, name: str) -> Tensor:

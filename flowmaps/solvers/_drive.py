@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowmaps._checks import finite_samples
 from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Codes, State
 from flowmaps.solvers._adaptive import search
@@ -106,9 +107,7 @@ def _follow(
 
 
 def _finite_code(x: State) -> Codes:
-    x = x.detach()
-    finite = torch.isfinite(x).flatten(1).all(1) if x.ndim > 1 else torch.isfinite(x)
-    return torch.where(finite, SUCCESS, NOT_FINITE)
+    return torch.where(finite_samples(x.detach()), SUCCESS, NOT_FINITE)
 
 
 def _counts(clock: Clock, steps: int, evaluations: int) -> Statistics:

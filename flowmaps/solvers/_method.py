@@ -19,6 +19,13 @@ class Step:
         error: estimate of the local error, like x, or None for methods without one.
         stages: field values inside the step, in the order of the tableau.
         last: field value at the end of the step if the method has computed it, else None.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> clock = torch.zeros(1, dtype=torch.float64)
+        >>> step = fm.solvers.Euler().step(lambda t, x: 2 * x, clock, clock + 0.5, torch.ones(1, 1))
+        >>> step.x.item(), step.error, len(step.stages)
+        (2.0, None, 1)
     """
 
     x: Tensor
@@ -28,7 +35,13 @@ class Step:
 
 
 class Method:
-    """A way to solve a differential equation: a Stepper of ours or a whole foreign solver."""
+    """A way to solve a differential equation: a Stepper of ours or a whole foreign solver.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> [isinstance(m, fm.solvers.Method) for m in (fm.solvers.RK4(), fm.solvers.TorchDiffEq())]
+        [True, True]
+    """
 
     def config(self) -> dict[str, object]:
         """Return the constructor's keyword arguments."""
@@ -40,7 +53,22 @@ class Method:
 
 
 class Stepper(Method, ABC):
-    """A one-step method: a pure step, no in-place writes, host reads or branches on data."""
+    """A one-step method: a pure step, no in-place writes, host reads or branches on data.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Exponential(fm.solvers.Stepper):  # exact for x' = -x
+        ...     order = 1
+        ...     def step(self, field, t, h, x, first=None):
+        ...         first = field(t, x) if first is None else first
+        ...         end = x * torch.exp(-h)[:, None].to(x)
+        ...         return fm.solvers.Step(end, None, (first,), None)
+        ...     def evaluations(self, known_first):
+        ...         return 1 - known_first
+        >>> decay, x, method = lambda t, x: -x, torch.ones(1, 1), Exponential()
+        >>> round(fm.solvers.solve(decay, 0.0, 1.0, x, method=method, steps=1).x.item(), 4)
+        0.3679
+    """
 
     order: int
     """Order of accuracy."""

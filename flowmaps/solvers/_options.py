@@ -1,15 +1,16 @@
 """Checks at the door: options that cannot be meant, calls whose derivatives would be lost."""
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import brief
+from flowmaps._checks import as_count, brief
 from flowmaps._transforms import is_transformed
+from flowmaps._typing import Count
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._method import Method, Stepper
@@ -22,11 +23,11 @@ def check_options(
     method: Method,
     rtol: float,
     atol: float,
-    steps: int | None,
+    steps: Count | None,
     controller: Controller,
-    max_steps: int,
-) -> None:
-    """Raise TypeError or ValueError for options that cannot be meant."""
+    max_steps: Count,
+) -> tuple[int | None, int]:
+    """Return the counts; raise TypeError or ValueError for options that cannot be meant."""
     if not isinstance(method, Stepper | TorchDiffEq):
         raise TypeError(
             f"method must be a method object such as flowmaps.solvers.Tsit5(), got {brief(method)}"
@@ -43,13 +44,8 @@ def check_options(
         raise ValueError(
             f"rtol must be positive, atol not negative and both finite, got {rtol=}, {atol=}"
         )
-    for name, count in (("steps", steps), ("max_steps", max_steps)):
-        if count is None and name == "steps":
-            continue
-        if isinstance(count, bool) or not isinstance(count, Integral):
-            raise TypeError(f"{name} must be a whole number of at least 1, got {count!r}")
-        if count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    steps = None if steps is None else as_count(steps, "steps")
+    max_steps = as_count(max_steps, "max_steps")
     if isinstance(method, TorchDiffEq):
         if steps is not None:
             raise ValueError(
@@ -60,6 +56,7 @@ def check_options(
             f"{type(method).__name__} has no error estimate to choose its steps by; "
             "give steps=... or choose Tsit5() or Dopri5()"
         )
+    return steps, max_steps
 
 
 def refuse_lost_tangents(tree: Any) -> None:

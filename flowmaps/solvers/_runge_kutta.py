@@ -14,7 +14,18 @@ __all__ = ["ExplicitRungeKutta"]
 
 
 class ExplicitRungeKutta(Stepper):
-    """An explicit Runge-Kutta method; a subclass is a tableau with its orders."""
+    """An explicit Runge-Kutta method; a subclass is a tableau with its orders.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> from flowmaps.solvers._tableau import ButcherTableau
+        >>> class Ralston(fm.solvers.ExplicitRungeKutta):
+        ...     order = 2
+        ...     tableau = ButcherTableau.parse(c="0 2/3", a=["", "2/3"], b="1/4 3/4")
+        >>> growth, x = lambda t, x: x, torch.ones(1, 1)
+        >>> round(fm.solvers.solve(growth, 0.0, 1.0, x, method=Ralston(), steps=8).x.item(), 2)
+        2.71
+    """
 
     tableau: ButcherTableau
     coefficients: FloatTableau

@@ -19,7 +19,15 @@ RUNNING = -1
 
 
 class Result(IntEnum):
-    """How the solve of one sample ended."""
+    """How the solve of one sample ended.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> blow_up, x = lambda t, x: x**2, torch.tensor([[0.5], [2.0]])
+        >>> codes = fm.solvers.solve(blow_up, 0.0, 1.0, x, throw=False).result.tolist()
+        >>> [fm.solvers.Result(code).name for code in codes]
+        ['SUCCESS', 'STEP_TOO_SMALL']
+    """
 
     SUCCESS = 0
     NOT_FINITE = 1
@@ -45,6 +53,13 @@ class Statistics:
         accepted: accepted steps.
         rejected: rejected steps.
         evaluations: field evaluations while the sample was running.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> method, x = fm.solvers.RK4(), torch.ones(2, 1)
+        >>> found = fm.solvers.solve(lambda t, x: -x, 0.0, 1.0, x, method=method, steps=3)
+        >>> found.statistics.steps.tolist(), found.statistics.evaluations.tolist()
+        ([3, 3], [12, 12])
     """
 
     steps: Tensor
@@ -60,7 +75,7 @@ class Solution:
     Args:
         x: state at the end time, (batch, *event) or a pytree of such; with ``save_at`` the states
             at those times, (n_times, batch, *event). Samples without success hold NaN, as do their
-            derivatives: leave them out of a solve whose parameters are trained.
+            derivatives; ``final_state`` has states without them.
         result: one Result code a sample, (batch,).
         statistics: counts a sample.
         final_time: the time that each sample reached, (batch,), float64: the end after success.

@@ -1,20 +1,31 @@
 """The door of the solvers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowmaps._checks import as_clock, brief, check_condition, check_state, per_sample
-from flowmaps._typing import Clock, Condition, Time
+from flowmaps._checks import (
+    as_clock,
+    brief,
+    check_condition,
+    check_state,
+    finite_samples,
+    per_sample,
+    shaped_like,
+)
+from flowmaps._probing import probe_once
+from flowmaps._transforms import carries_derivative, carries_tangent
+from flowmaps._typing import Clock, Condition, Count, Mask, Time
 from flowmaps.solvers._bind import BoundField
+from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._options import check_options, refuse_lost_tangents
-from flowmaps.solvers._probe import probe
 from flowmaps.solvers._ravel import ravel
 from flowmaps.solvers._solution import SUCCESS, Solution, raise_failures
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
@@ -33,11 +44,11 @@ def solve(
     method: Method | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-6,
-    steps: int | None = None,
+    steps: Count | None = None,
     controller: Controller | None = None,
     save_at: Times | None = None,
     dense: bool = False,
-    max_steps: int = 10_000,
+    max_steps: Count = 10_000,
     throw: bool = True,
     check_field: bool = True,
 ) -> Solution:
@@ -65,8 +76,11 @@ def solve(
         dense: keep the interpolant; ``solution(t_eval)`` then evaluates it.
         max_steps: bound on attempted steps of a sample.
         throw: raise SolveError if any sample fails; otherwise, and always in a compiled graph,
-            failed samples are NaN: read ``solution.result``.
-        check_field: probe with one and with two samples that the field treats every sample alone.
+            failed samples are NaN, as are all gradients through them, those of shared parameters
+            included. To leave them out of a gradient select from ``final_state`` instead, as in
+            ``solution.final_state[solution.success]`` or by ``torch.where``.
+        check_field: probe with one and with two samples, once for every field and kind of state,
+            that the field treats every sample alone.
 
     Returns:
         A Solution: ``x``, ``result`` and ``statistics`` for every sample.
@@ -75,6 +89,9 @@ def solve(
         TypeError, ValueError: for wrong shapes, dtypes, options, or a field that is not per-sample.
         SolveError: for failed samples, when ``throw``.
         UnsupportedTransform: where a derivative would be lost silently.
+
+    Warns:
+        UserWarning: if x is float32 and the field depends on times that float32 cannot resolve.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -90,7 +107,7 @@ def solve(
         return uncompiled(field, s, t, x, condition, max_steps=max_steps, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
-    check_options(method, rtol, atol, steps, controller, max_steps)
+    steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     record = dense or save_at is not None
@@ -99,6 +116,7 @@ def solve(
             f"{method!r} has no dense output for save_at or dense; choose a method of "
             "flowmaps.solvers such as Tsit5()"
         )
+    given = field
     x, field, rebuild = ravel(x, field)
     _check_solvable(x)
     check_condition(condition, x)
@@ -106,12 +124,18 @@ def solve(
     rows = None if save_at is None else time_rows(save_at, begin, "save_at")
     if rows is not None:
         check_inside(rows, begin, end, "save_at")
-    bound = BoundField(field, condition, between=(begin, end))
-    first = bound.first(begin, x)
+    bound = BoundField(field, condition, between=(begin, end, x))
+    # A sample at rest ends where it starts, whatever the field is there.
+    carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
+    free = record or torch.compiler.is_compiling() or carries((begin, end))
+    still = None if free else begin == end
+    moving = x if still is None else torch.where(shaped_like(still, x), x.detach(), x)
+    first = bound.first(begin, moving)
     refuse_lost_tangents((begin, end, x, condition, first))
     if check_field:
-        probe(field, begin, end, x, condition)
-    start = Start(bound, begin, end, x, first)
+        probe_once(field, begin, end, x, condition, origin=given, elsewhere=False)
+    warn_of_coarse_times(bound, begin, end, x, first)
+    start = Start(bound, begin, end, moving, first)
     if not isinstance(method, Stepper):
         assert isinstance(method, TorchDiffEq)
         driven = by_backend(method, start, rtol, atol, max_steps)
@@ -119,10 +143,19 @@ def solve(
         driven = by_fixed_steps(method, start, steps, record)
     else:
         driven = by_search(method, controller, start, rtol, atol, max_steps, record)
+    if still is not None:
+        driven = _at_rest(driven, still, x)
     solution = _solution(driven, begin, end, rebuild, rows, dense)
     if throw and not torch.compiler.is_compiling():
         raise_failures(solution, begin, end)
     return solution
+
+
+def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
+    """Put finite samples whose span is zero where they started."""
+    fine = still & finite_samples(x.detach())
+    y = torch.where(shaped_like(fine, x), x, driven.x)
+    return replace(driven, x=y, code=torch.where(fine, SUCCESS, driven.code))
 
 
 def _solution(

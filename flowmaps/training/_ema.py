@@ -1,5 +1,7 @@
 """Exponential moving average of weights."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -58,3 +60,14 @@ class Average:
         """Write the average into the module's weights; before the first update, leave them."""
         for live, mean in zip(self._live, self._mean, strict=True):
             live.copy_(mean)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of updates and the mean."""
+        return {"updates": self.updates, "mean": list(self._mean)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned."""
+        self.updates = state["updates"]
+        for mean, saved in zip(self._mean, state["mean"], strict=True):
+            mean.copy_(saved)

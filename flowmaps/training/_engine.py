@@ -1,47 +1,25 @@
-"""The one training loop."""
+"""Training a flow map: the one door to the one loop."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from flowmaps._saving import save
-from flowmaps.errors import UntrainedTimes
+from flowmaps._saving._description import Describer
 from flowmaps.maps import FlowMap
-from flowmaps.objectives import Draw, Loss, Objective
-from flowmaps.training._compiling import compiled
-from flowmaps.training._ema import Average
-from flowmaps.training._history import History, Recorder
-from flowmaps.training._optimizers import OptimizerFactory, make_optimizer
+from flowmaps.objectives import Objective
+from flowmaps.training._archive import Archive, open_archive
+from flowmaps.training._guard import Guard
+from flowmaps.training._history import History
+from flowmaps.training._loop import Loop, StepReport
+from flowmaps.training._optimizers import OptimizerFactory
 from flowmaps.training._progress import ProgressBar
-from flowmaps.training._schedules import Schedule, learning_rate_factor, named_schedule
-from flowmaps.training._seeds import step_generator
+from flowmaps.training._schedules import Schedule
+from flowmaps.training._settings import Settings
 
-__all__ = ["FitResult", "StepReport", "fit"]
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a callback is told after a step.
-
-    Args:
-        step: number of the step, from 0.
-        steps: how many there will be.
-        loss: on the step's draw, before its update; tensors on the device.
-        learning_rate: of the step.
-        learned: the map in training, with its live weights.
-    """
-
-    step: int
-    steps: int
-    loss: Loss
-    learning_rate: float
-    learned: FlowMap
+__all__ = ["FitResult", "fit"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +28,21 @@ class FitResult:
 
     Args:
         learned: the map given to ``fit``, now with averaged weights and in eval mode.
-        history: numbers of every step.
+        history: numbers of every logged step, those before a resumption included.
+        steps: how many steps the run was planned for.
+        skipped: steps whose loss or gradient was not finite, and which changed nothing.
+        rollbacks: how often the run went back and on with a lower learning rate.
+        cut_short: whether a budget of time ended it before its last step.
+        folder: of the run; None if it wrote nothing.
     """
 
     learned: FlowMap
     history: History
+    steps: int
+    skipped: tuple[int, ...] = ()
+    rollbacks: int = 0
+    cut_short: bool = False
+    folder: Path | None = None
 
 
 def fit(
@@ -62,7 +50,8 @@ def fit(
     objective: Objective,
     source: Any,
     *,
-    steps: int,
+    steps: int | None = None,
+    seconds: float | None = None,
     batch: int = 256,
     optimizer: str | OptimizerFactory = "adamw",
     learning_rate: float = 1e-3,
@@ -71,26 +60,38 @@ def fit(
     ema: float | None = 0.999,
     clip: float | None = 1.0,
     seed: int = 0,
-    progress: bool = True,
-    folder: str | Path | None = None,
     compile: bool | str = False,
+    guard: Guard | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    keep_every: int = 100,
+    save_seconds: float = 60.0,
+    log_every: int = 1,
+    about: dict[str, Any] | None = None,
+    progress: bool = True,
     callback: Callable[[StepReport], object] | None = None,
 ) -> FitResult:
     """Train a map in place by stochastic gradient descent on an objective.
 
     The draw of a step depends on (seed, step) alone and the learning rate on the step alone, so
-    equal calls give equal weights. On the CPU every loss is checked before its update, elsewhere 32
-    at a time.
+    equal calls give equal weights, and on the CPU a resumed run gives those of a run that was never
+    stopped, bit for bit. If anything ends the run early, the map is left in eval mode with the last
+    kept weights.
 
     Args:
         learned: the map; trained are its parameters, and the objective's own, that ask for
             gradients.
         objective: what to minimise.
-        source: of data or points, as the objective asks: ``Pairs`` or ``Domain``.
-        steps: number of updates.
+        source: of data or points, as the objective asks: ``Pairs``, ``Domain`` or ``Trajectories``.
+        steps: number of updates; with ``seconds``, at most.
+        seconds: budget of time, preparation and compilation included, turned once into a number of
+            steps; a run that needs half as much again is cut short, and the result says so.
         batch: rows of a draw.
         optimizer: ``"adam"``, ``"adamw"`` (betas 0.9 and 0.99, weight decay 1e-3 for the second),
-            ``"sgd"`` (momentum 0.9), or a factory ``(parameters, lr=...)``.
+            ``"sgd"`` (momentum 0.9), ``"soap"`` (betas 0.95, preconditioner every 10 steps; Vyas et
+            al. 2024, arXiv:2409.11321; needs pytorch-optimizer), or a factory
+            ``(parameters, lr=...)``.
         learning_rate: the peak.
         schedule: ``"cosine"``, ``"constant"``, or a callable ``(step, steps) -> factor`` of the
             peak, called with what is left after the warm-up.
@@ -99,11 +100,22 @@ def fit(
             log(1/2) / log(ema) steps, start-up bias divided out); None or 0 for the last weights.
         clip: largest norm of the gradient; None for no limit.
         seed: of every draw.
-        progress: show a progress bar on a terminal.
-        folder: where to save the map at the end with ``fm.save``; None for nowhere.
         compile: compile the loss as one graph: True for inductor, or a backend's name;
             ``"aot_eager"`` needs no C++ compiler and already spares small networks most of forward
             mode's overhead.
+        guard: what happens at losses or gradients that are not finite, or explode; None for
+            ``Guard()``.
+        folder: of the run: ``configuration.json``, ``log.jsonl``, ``checkpoints/`` (the last two)
+            and, at the end, ``map/`` for ``fm.load``; None writes nothing.
+        resume: go on with the run in the folder, from its newest whole checkpoint; in a folder that
+            holds nothing, start.
+        overwrite: replace the run in the folder.
+        keep_every: steps between states kept in memory to go back to.
+        save_seconds: least time between checkpoints; one is written when a state is kept.
+        log_every: steps between records of log and history.
+        about: what else to write into the run's configuration; anything that JSON holds. A resumed
+            run must be about the same.
+        progress: show a progress bar on a terminal.
         callback: called with a ``StepReport`` after every step.
 
     Returns:
@@ -111,10 +123,11 @@ def fit(
 
     Raises:
         TypeError, ValueError: for arguments that make no run, before the first step.
-        FileExistsError, OSError: if the folder already holds something or cannot be written,
-            before the first step.
+        RunFolderError: if the folder is in use, holds a run already (also a ``FileExistsError``),
+            or holds one of other settings, before the first step.
+        CheckpointError: if no checkpoint of a resumed run is whole.
         UntrainedTimes: if the objective draws times that the map is not for.
-        TrainingError: if a loss or gradient is not finite; names the step and the cure.
+        TrainingError: when the guard gives up; names the step, the last good state and the cure.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -126,88 +139,66 @@ def fit(
         >>> result.history.loss[-1] < result.history.loss[0]
         True
     """
-    _check_run(learned, objective, steps, batch, learning_rate, warmup, clip, folder)
-    parameters = [*learned.parameters(), *objective.parameters()]
-    device = parameters[0].device if parameters else torch.device("cpu")
-    chosen = named_schedule(schedule)
-    evaluate = compiled(lambda draw: objective(learned, draw), compile)
-    run = _Run(
-        learned,
-        lambda draw: evaluate(draw.to(device)),
-        make_optimizer(optimizer, parameters, learning_rate),
-        lambda step: learning_rate * learning_rate_factor(chosen, step, steps, warmup),
-        Average(learned, ema or 0.0),
-        Recorder(every=1 if device.type == "cpu" else 32),
-        clip,
+    settings = Settings(
+        steps=steps,
+        seconds=seconds,
+        batch=batch,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        warmup=warmup,
+        ema=ema,
+        clip=clip,
+        seed=seed,
+        compile=compile,
+        guard=guard or Guard(),
+        keep_every=keep_every,
     )
-    if folder is not None:
-        _try_saving(learned, folder)
-    objective.to(device)
-    learned.train()
-    with ProgressBar(steps, shown=progress) as bar:
-        for step in range(steps):
-            draw = objective.draw(
-                source, batch=batch, generator=step_generator(seed, step), progress=step / steps
-            )
-            if step == 0 or draw.s.device.type == "cpu":  # elsewhere it would synchronise
-                _require_times(learned, draw)
-            report = run.step(step, steps, draw)
-            bar.update(step + 1, run.recorder.history)
-            if callback is not None:
-                callback(report)
-    run.recorder.flush()
-    run.average.apply()
-    learned.eval()
-    if folder is not None:
-        save(learned, folder)
-    return FitResult(learned, run.recorder.history)
+    _check_kinds(learned, objective, log_every, save_seconds)
+    with open_archive(folder, resume, overwrite, save_seconds) as archive:
+        loop = Loop(learned, objective, source, settings, archive, log_every, callback)
+        devices = [loop.device] if loop.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # the caller's random numbers stay as they are
+            _begin(loop, archive, about or {})
+            with ProgressBar(loop.steps, shown=progress) as bar:
+                loop.run(bar)
+        loop.average.apply()
+        archive.finish(learned)
+    return FitResult(
+        learned,
+        loop.recorder.history,
+        loop.steps,
+        tuple(sorted(loop.troubles.skipped)),
+        loop.troubles.rollbacks,
+        loop.cut_short,
+        archive.path,
+    )
 
 
-@dataclass
-class _Run:
-    """What a step changes, and what it is made of."""
-
-    learned: FlowMap
-    evaluate: Callable[[Draw], Loss]
-    update: torch.optim.Optimizer
-    rate: Callable[[int], float]
-    average: Average
-    recorder: Recorder
-    clip: float | None
-    start: float = field(default_factory=time.perf_counter)
-
-    def step(self, step: int, steps: int, draw: Draw) -> StepReport:
-        """Go down the gradient of one draw; raise TrainingError before an update by NaN."""
-        rate = self.rate(step)
-        loss = self.evaluate(draw)
-        norm = _gradient(self.update, loss.total, self.clip)
-        seconds = time.perf_counter() - self.start
-        self.recorder.add(step, loss.total, norm, loss.parts, rate, seconds)
-        for group in self.update.param_groups:
-            group["lr"] = rate
-        self.update.step()
-        self.average.update()
-        return StepReport(step, steps, loss, rate, self.learned)
+def _begin(loop: Loop, archive: Archive, about: dict[str, Any]) -> None:
+    """Start the run, or take it up where its folder says."""
+    if archive.resumed:
+        steps = archive.configuration(_description(loop, about))["steps"]
+        loop.resume(steps, archive.newest())
+        return
+    archive.try_saving(loop.learned)
+    loop.learned.train()  # so that the trial steps of a budget cost what the others will
+    steps = loop.choose_steps()
+    if archive.path is not None:
+        archive.begin(_description(loop, about) | {"steps": steps})
 
 
-def _gradient(update: torch.optim.Optimizer, total: Tensor, clip: float | None) -> Tensor:
-    """Fill in the gradient, clipped, and return its norm before clipping."""
-    update.zero_grad(set_to_none=True)
-    total.backward()
-    trained = [p for group in update.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(trained, float("inf") if clip is None else clip)
+def _description(loop: Loop, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "settings": loop.settings.describe(),
+        "learned": Describer().describe(loop.learned, "learned"),
+        "objective": str(loop.objective).splitlines(),
+        "source": type(loop.source).__name__,
+        "about": about,
+    }
 
 
-def _check_run(
-    learned: Any,
-    objective: Any,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    warmup: int,
-    clip: float | None,
-    folder: str | Path | None,
-) -> None:
+def _check_kinds(learned: Any, objective: Any, log_every: int, save_seconds: float) -> None:
     if not isinstance(learned, FlowMap):
         raise TypeError(
             f"learned must be a flow map, got {type(learned).__name__}; "
@@ -218,39 +209,7 @@ def _check_run(
             f"objective must be an fm.objectives.Objective, got {type(objective).__name__}; "
             "for example fm.objectives.lsd()"
         )
-    for name, value in (("steps", steps), ("batch", batch)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(f"learning_rate must be positive and finite, got {learning_rate}")
-    if not 0 <= warmup < steps:
-        raise ValueError(f"warmup must be in 0..{steps - 1}, shorter than the run, got {warmup}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be positive, or None for no limit, got {clip}")
-    if folder is not None and Path(folder).exists() and not _is_empty_folder(Path(folder)):
-        raise FileExistsError(
-            f"{str(folder)!r} is a file or a folder that is not empty; "
-            "give another one to save the map in"
-        )
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _try_saving(learned: FlowMap, folder: str | Path) -> None:
-    """Save the map for a moment: what cannot be saved must not be learned after hours."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as trial:
-        save(learned, trial)
-
-
-def _require_times(learned: FlowMap, draw: Draw) -> None:
-    """Raise UntrainedTimes if the map would answer NaN at the times of a draw."""
-    try:
-        learned.times.require(draw.s, draw.t)
-    except UntrainedTimes as error:
-        raise UntrainedTimes(
-            f"{error} of the draw; give the map times=TimeSet(...) that hold those of the "
-            "objective and its source, or limit the objective's times"
-        ) from None
+    if not isinstance(log_every, int) or log_every < 1:
+        raise ValueError(f"log_every must be a positive integer, got {log_every!r}")
+    if not save_seconds >= 0:
+        raise ValueError(f"save_seconds must not be negative, got {save_seconds}")

@@ -1,27 +1,28 @@
-"""What a run leaves behind: numbers by step, and the check that they are finite."""
+"""What a run leaves behind: numbers by step, read from the device many at a time."""
 
 import math
+import statistics
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowmaps.errors import TrainingError
-
-__all__ = ["History", "Recorder"]
+__all__ = ["History", "NotFinite", "Recorder"]
 
 
 @dataclass
 class History:
-    """Numbers of a run, one entry a step in every list.
+    """Numbers of a run, one entry a logged step in every list.
 
     Args:
         step: number of the step, from 0.
         loss: total loss on the step's draw, before its update.
-        parts: by name, the objective's parts.
+        parts: by name, the objective's parts; NaN at steps that had no such part.
         gradient_norm: norm of the whole gradient, before clipping.
         learning_rate: of the step.
-        seconds: since the start, when the step had been issued.
+        seconds: since the start of the run, breaks left out, when the step had been issued.
     """
 
     step: list[int] = field(default_factory=list)
@@ -31,18 +32,51 @@ class History:
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
+    def add(self, record: dict[str, Any]) -> None:
+        """Append the numbers of a step."""
+        for name in ("step", "loss", "gradient_norm", "learning_rate", "seconds"):
+            getattr(self, name).append(record[name])
+        for name in {**self.parts, **record["parts"]}:
+            part = self.parts.setdefault(name, [math.nan] * (len(self.step) - 1))
+            part.append(record["parts"].get(name, math.nan))
+
+    def cut(self, step: int) -> None:
+        """Forget this step and all after it."""
+        kept = sum(number < step for number in self.step)
+        lists = (self.step, self.loss, self.gradient_norm, self.learning_rate, self.seconds)
+        for numbers in (*lists, *self.parts.values()):
+            del numbers[kept:]
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """The first step whose loss or gradient is not finite, and what it was."""
+
+    step: int
+    what: str
+
 
 class Recorder:
-    """Collects a run's numbers, read from the device in one synchronisation for many steps.
+    """Collects a run's numbers and checks them, one synchronisation for many steps.
 
     Args:
-        every: steps between readings; 1 checks every step before its update.
+        window: steps between readings; 1 reads every step before its update.
+        every: steps between the records that are kept.
+        last: number of the last step, always kept.
     """
 
-    def __init__(self, every: int):
-        self.every = every
+    def __init__(self, window: int, every: int, last: int):
+        self.window, self.every, self.last = window, every, last
         self.history = History()
-        self._waiting: list[Tensor] = []
+        self.fresh: list[dict[str, Any]] = []
+        self.recent: list[float] = []
+        self.first: float | None = None
+        self._waiting: list[tuple[int, float, float, tuple[str, ...], Tensor]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to read."""
+        return len(self._waiting) >= self.window
 
     def add(
         self,
@@ -53,42 +87,41 @@ class Recorder:
         learning_rate: float,
         seconds: float,
     ) -> None:
-        """Take in a step; read and check what waits when it is time.
-
-        Raises:
-            TrainingError: if a loss or a gradient is not finite; names the first such step.
-        """
+        """Take in a step, without reading it."""
         numbers = [loss.detach(), gradient_norm.detach(), *parts.values()]
-        self._waiting.append(torch.stack([number.double() for number in numbers]))
-        self.history.step.append(step)
-        self.history.learning_rate.append(learning_rate)
-        self.history.seconds.append(seconds)
-        self._names = tuple(parts)
-        if len(self._waiting) >= self.every:
-            self.flush()
+        stacked = torch.stack([number.double() for number in numbers])
+        self._waiting.append((step, learning_rate, seconds, tuple(parts), stacked))
 
-    def flush(self) -> None:
-        """Read everything that waits; raise TrainingError if a number is not finite."""
+    def read(self) -> NotFinite | None:
+        """Read what waits; return the first step that is not finite, which is not kept."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
-            return
-        history = self.history
-        for loss, norm, *parts in torch.stack(waiting).tolist():
-            self._refuse_non_finite(len(history.loss), loss, norm)
-            history.loss.append(loss)
-            history.gradient_norm.append(norm)
-            for name, part in zip(self._names, parts, strict=True):
-                history.parts.setdefault(name, []).append(part)
+            return None
+        # Steps may differ in their parts: one list for all, each takes its own off the front.
+        values = iter(torch.cat([row[-1] for row in waiting]).tolist())
+        for step, rate, seconds, names, numbers in waiting:
+            loss, norm, *parts = islice(values, len(numbers))
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                bad = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
+                return NotFinite(step, f"the {bad} at step {step} (learning rate {rate:.3g})")
+            self.recent.append(loss)
+            self.first = loss if self.first is None else self.first
+            if step % self.every == 0 or step == self.last:
+                record = {"step": step, "loss": loss, "parts": dict(zip(names, parts, strict=True))}
+                record |= {"gradient_norm": norm, "learning_rate": rate, "seconds": seconds}
+                self.history.add(record)
+                self.fresh.append(record)
+        return None
 
-    def _refuse_non_finite(self, row: int, loss: float, norm: float) -> None:
-        if math.isfinite(loss) and math.isfinite(norm):
-            return
-        what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
-        history = self.history
-        rate = history.learning_rate[row]
-        last = history.loss[-1] if history.loss else "none"
-        raise TrainingError(
-            f"the {what} at step {history.step[row]} (learning rate {rate:.3g}, last finite loss "
-            f"{last}); lower learning_rate, lengthen warmup or set clip, and check that data and "
-            "field are finite"
-        )
+    def explosion(self) -> float:
+        """Return the median of the recent losses over the run's first loss; 0 where unknown."""
+        if not self.recent or not self.first:
+            return 0.0
+        return statistics.median(self.recent) / self.first
+
+    def restart(self, step: int) -> None:
+        """Forget what waits and everything from this step on."""
+        self._waiting.clear()
+        self.recent.clear()
+        self.history.cut(step)
+        self.fresh = [record for record in self.fresh if record["step"] < step]

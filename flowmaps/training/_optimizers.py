@@ -11,11 +11,24 @@ __all__ = ["OptimizerFactory", "make_optimizer"]
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """Called as ``factory(parameters, lr=...)``."""
 
+
+def _soap(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    try:
+        from pytorch_optimizer import SOAP
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the optimiser SOAP comes with pytorch-optimizer; install it with "
+            "pip install flowmaps[surrogates]"
+        ) from error
+    return SOAP(parameters, lr=lr, betas=(0.95, 0.95), weight_decay=0.0, precondition_frequency=10)
+
+
 _BY_NAME: dict[str, OptimizerFactory] = {
     # One weight decay for all: small enough that norms and biases need no group of their own.
     "adam": partial(torch.optim.Adam, betas=(0.9, 0.99)),
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=1e-3),
     "sgd": partial(torch.optim.SGD, momentum=0.9),
+    "soap": _soap,
 }
 
 
@@ -25,14 +38,15 @@ def make_optimizer(
     """Return an optimiser over the parameters that ask for gradients.
 
     Args:
-        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``, or a factory ``(parameters, lr=...)`` such as
-            ``torch.optim.RAdam``.
+        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``, ``"soap"``, or a factory
+            ``(parameters, lr=...)`` such as ``torch.optim.RAdam``.
         parameters: of everything that is trained.
         learning_rate: the peak.
 
     Raises:
         ValueError: for another name, or if nothing asks for gradients.
         TypeError: if the factory does not return an optimiser.
+        ModuleNotFoundError: for ``"soap"`` without pytorch-optimizer.
     """
     if not callable(optimizer) and optimizer not in _BY_NAME:
         raise ValueError(

@@ -2,16 +2,13 @@
 
 import torch
 
-__all__ = ["step_generator"]
+__all__ = ["step_generator", "step_seed"]
 
 _MASK = 0xFFFFFFFF
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """Return the CPU generator of a training step, the same after every restart.
-
-    torch's CPU generator keeps the low 32 bits of its seed, so seed and step are mixed into 32
-    bits, one to one in the step: no two steps of a run share a generator before step 2^32.
 
     Args:
         seed: of the run.
@@ -24,8 +21,22 @@ def step_generator(seed: int, step: int) -> torch.Generator:
         >>> torch.equal(a, b)
         True
     """
-    key = _mix((seed & _MASK) ^ _mix((seed >> 32) & _MASK))
-    return torch.Generator().manual_seed(_mix((step + key) & _MASK))
+    return torch.Generator().manual_seed(step_seed(seed, step))
+
+
+def step_seed(seed: int, step: int, stream: int = 0) -> int:
+    """Return the seed of a step's generator, 32 bits.
+
+    torch's CPU generator keeps the low 32 bits of its seed, so seed and step are mixed into 32
+    bits, one to one in the step: no two steps of a run share a seed before step 2^32.
+
+    Args:
+        seed: of the run.
+        step: number of the step, from 0.
+        stream: 0 for the draws, others for what must not repeat them, such as dropout.
+    """
+    key = _mix((seed & _MASK) ^ _mix((seed >> 32) & _MASK) ^ _mix(stream))
+    return _mix((step + key) & _MASK)
 
 
 def _mix(bits: int) -> int:

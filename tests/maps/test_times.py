@@ -159,9 +159,68 @@ def test_rounding_is_allowed_for_in_any_unit_of_time(
         assert not times.admits(*(time.item() for time in bad))
 
 
+@pytest.mark.parametrize("kind", ["numbers", "double", "single"])
+@given(
+    origin=st.sampled_from([0.0, 0.1, 2450000.0, 2450000.3, -1.7e9]),
+    length=st.floats(1e-3, 1e3),
+    share=st.floats(0.05, 1.0),
+    at=st.floats(0.0, 1.0),
+    excess=st.floats(2e-3, 1.0),
+)
+def test_a_thousandth_too_far_is_refused_wherever_the_origin_of_time(
+    kind: str, origin: float, length: float, share: float, at: float, excess: float
+) -> None:
+    """Untrained times, directions and spans, in the types in which times come."""
+    lower, upper, span = origin, origin + length, share * length
+    times = M.TimeSet(lower, upper, backward=False, max_span=span)
+    start = lower + at * (length - span)
+
+    def given_as(time: float) -> float | Tensor:
+        dtype = torch.float32 if kind == "single" else torch.float64
+        return time if kind == "numbers" else torch.tensor([time], dtype=dtype)
+
+    far = excess * span
+    for s, t in (
+        (lower - far, lower),
+        (upper, upper + far),
+        (start + far, start),
+        (start - far / 2, start + span + far / 2),
+    ):
+        s, t = given_as(s), given_as(t)
+        first, last = (torch.as_tensor(a, dtype=torch.float64) for a in (s, t))
+        off = max(lower - first, last - upper, first - last, last - first - span).item()
+        unit = 2e-7 * max(abs(lower), abs(upper)) if kind == "single" else 0.0
+        if off > 2e-3 * span + unit:  # what rounding has left of it
+            assert not torch.as_tensor(times.admits(s, t)).any(), (s, t)
+
+
+@given(
+    origin=st.sampled_from([0.0, 0.1, 2450000.0, -3.0]),
+    lower=st.floats(0.0, 1.0),
+    length=st.floats(1e-2, 10.0),
+)
+def test_the_ends_and_sums_of_steps_are_admitted(origin: float, lower: float, length: float):
+    """In every type; a sum of ten tenths is off by some rounding errors."""
+    lower, upper = origin + lower, origin + lower + length
+    times = M.TimeSet(lower, upper, backward=False, max_span=upper - lower)
+    summed = lower
+    for _ in range(10):
+        summed += (upper - lower) / 10
+    assert times.admits(lower, upper) and times.admits(lower, summed)
+    assert times.admits(summed, upper) and times.admits(upper, summed)
+    for dtype in (torch.float32, torch.float64):
+        s, t, u = (torch.tensor([a], dtype=dtype) for a in (lower, upper, summed))
+        for pair in ((s, t), (s, u), (lower, t), (s, upper)):
+            assert times.admits(*pair).all() or dtype == torch.float32 and origin > 1e6
+            assert times.admits(*(torch.as_tensor(a, dtype=torch.float64) for a in pair)).all() or (
+                origin > 1e6
+            )
+
+
 def test_times_of_an_open_interval_are_compared_in_their_own_unit() -> None:
     forward = M.TimeSet(backward=False)
-    assert not forward.admits(1e-9, 0.5e-9) and forward.admits(1.0, 1.0 - 1e-8)
+    assert not forward.admits(1e-9, 0.5e-9) and not forward.admits(1.0, 1.0 - 1e-8)
+    assert forward.admits(1.0, 1.0 - 2e-16) and forward.admits(0.1 + 0.2, 0.3)
     assert not forward.admits(torch.tensor(float("nan")), torch.tensor(1.0))
 
 

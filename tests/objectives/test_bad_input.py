@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "a number for a field": (
         lambda: o.lagrangian_residual(NUMBER),
         TypeError,
-        "field must be a callable",
+        "teacher must be a field",
     ),
     "scale of another shape": (
         lambda: on_two_points(o.lagrangian_residual(lambda t, x: x, scale=torch.ones(2, 1))),
@@ -94,7 +94,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "batch must be a positive",
     ),
     "share outside": (lambda: o.lsd(diagonal=1.5), ValueError, r"in \[0, 1\]"),
-    "negative weight": (lambda: o.lsd(weight=-1.0), ValueError, "must not be negative"),
+    "negative weight": (lambda: o.lsd(weight=-1.0), ValueError, "not negative"),
     "reduction": (lambda: o.lsd(reduction="max"), ValueError, "reduction must be one of"),
     "scale": (
         lambda: o.lagrangian_residual(lambda t, x: x, scale=[0.0]),
@@ -108,7 +108,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "limit of spans",
     ),
     "two terms of one name": (
-        lambda: o.Composed(o.Diagonal(), o.InDomain(), [*TERMS, *TERMS]),
+        lambda: o.Composed(o.Diagonal(), o.AtStates(), [*TERMS, *TERMS]),
         ValueError,
         "different names",
     ),

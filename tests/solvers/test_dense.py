@@ -82,7 +82,8 @@ def test_every_time_of_the_span_is_inside(fraction, backward) -> None:
     [
         (1.1, ValueError, "got 1.1 for sample 0 from s = 0 to t = 1"),
         ([-1e-9, 1.0], ValueError, "got -1e-09 for sample 0"),
-        ([[0.5, 2.1]], TypeError, "number"),
+        ([[0.5, 2.1]], ValueError, "got 2.1 for sample 1 from s = 1 to t = 2"),
+        ([[0.5, 2.1], [0.5]], ValueError, "rows of .* must be of one length"),
         (torch.tensor([[0.5, 2.1]]), ValueError, "got 2.1 for sample 1 from s = 1 to t = 2"),
         (torch.tensor([0.5]), ValueError, "got 0.5 for sample 1"),
         (torch.tensor([math.nan, 1.0]), ValueError, "got nan for sample 0"),

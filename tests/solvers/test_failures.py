@@ -215,6 +215,12 @@ def test_the_error_says_what_to_do(options, message) -> None:
         solve(lambda t, x: x * x, 0.0, 2.0, torch.ones(1, 1))
 
 
+def test_the_error_is_one_clear_sentence_or_two(refused) -> None:
+    x = torch.tensor([[0.6, 1.2], [0.3, -0.6], [1.2, 0.2]])
+    found = r"2 of 3 samples failed .*samples \[0, 2\]"
+    refused(lambda: solve(lambda t, x: x * x, 0.0, 1.0, x), RuntimeError, found, SolveError)
+
+
 def test_the_error_stays_short_for_many_samples() -> None:
     x = torch.full((1000, 1), torch.nan)
     with pytest.raises(SolveError, match=r"samples \[0, 1, 2, 3, 4, 5, 6, 7, ... 1000 in all\]"):

@@ -236,7 +236,7 @@ def test_a_terminal_sees_loss_and_throughput(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_map_is_saved_and_loads(tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float32)
     learned = run(folder=tmp_path / "run").learned
-    again = fm.load(tmp_path / "run")
+    again = fm.load(tmp_path / "run" / "map")
     x = torch.randn(5, 1)
     assert torch.equal(again(0.0, 1.0, x), learned(0.0, 1.0, x))
 
@@ -255,7 +255,7 @@ def test_a_diverging_run_names_the_step_and_the_cure() -> None:
 def test_data_that_is_not_finite_stops_before_the_update() -> None:
     learned = small_map()
     before = weights(learned)
-    with pytest.raises(TrainingError, match="loss is nan at step 0"):
+    with pytest.raises(TrainingError, match="loss is nan at step 5.*is left in the map"):
         run(learned, source=fm.objectives.Pairs(None, torch.full((8, 1), torch.nan)))
     assert all(map(torch.equal, weights(learned), before))
 
@@ -304,9 +304,9 @@ def test_things_of_another_kind_are_refused(tmp_path: Path) -> None:
         fm.training.fit(small_map(), recipe, source, steps=1)
     with pytest.raises(ValueError, match="nothing to train"):
         fm.training.fit(fm.maps.ExactFlowMap(lambda s, t, x: x), objective, source, steps=1)
-    with pytest.raises(FileExistsError, match="not empty"):
+    with pytest.raises(FileExistsError, match="what no run writes"):
         run(folder=taken(tmp_path / "taken"))
-    with pytest.raises(FileExistsError, match="is a file"):
+    with pytest.raises(OSError, match="is a file"):
         run(folder=tmp_path / "taken" / "thesis.txt")
 
 

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 import flowmaps as fm
-from flowmaps.errors import TrainingError
 from flowmaps.training._compiling import compiled
-from flowmaps.training._history import Recorder
+from flowmaps.training._history import NotFinite, Recorder
 from flowmaps.training._optimizers import make_optimizer
 from flowmaps.training._schedules import learning_rate_factor, named_schedule
 
@@ -158,28 +157,42 @@ def test_seeds_differ_in_every_bit() -> None:
 # ---------------------------------------------------------------------------- records
 
 
-def recorded(every: int, losses: list[float], norms: list[float]) -> Recorder:
-    recorder = Recorder(every)
+def recorded(
+    window: int, losses: list[float], norms: list[float]
+) -> tuple[Recorder, list[NotFinite]]:
+    recorder, bad = Recorder(window, every=1, last=len(losses) - 1), []
     for k, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
         recorder.add(
             k, torch.tensor(loss), torch.tensor(norm), {"a": torch.tensor(2 * loss)}, 0.1, float(k)
         )
-    recorder.flush()
-    return recorder
+        if recorder.full:
+            bad.append(recorder.read())
+    bad.append(recorder.read())
+    return recorder, [found for found in bad if found is not None]
 
 
 def test_reading_late_records_the_same() -> None:
     losses, norms = [3.0, 2.0, 1.0, 0.5, 0.25], [1.0] * 5
-    assert recorded(1, losses, norms).history == recorded(3, losses, norms).history
-    history = recorded(1, losses, norms).history
+    at_once, late = recorded(1, losses, norms)[0], recorded(3, losses, norms)[0]
+    history = at_once.history
+    assert history == late.history and at_once.fresh == late.fresh
     assert history.loss == losses and history.parts == {"a": [2 * a for a in losses]}
 
 
-@pytest.mark.parametrize("every", [1, 2, 100])
-def test_the_first_step_that_is_not_finite_is_named(every: int) -> None:
-    with pytest.raises(
-        TrainingError, match=r"loss is nan at step 2 .*last finite loss 2.0.*lower learning_rate"
-    ):
-        recorded(every, [3.0, 2.0, math.nan, math.nan], [1.0] * 4)
-    with pytest.raises(TrainingError, match="gradient's norm is inf at step 1"):
-        recorded(every, [3.0, 2.0, 1.0], [1.0, math.inf, 1.0])
+@pytest.mark.parametrize("window", [1, 2, 100])
+def test_the_first_step_that_is_not_finite_is_named(window: int) -> None:
+    recorder, bad = recorded(window, [3.0, 2.0, math.nan, math.nan], [1.0] * 4)
+    assert bad[0].step == 2 and "loss is nan at step 2 (learning rate 0.1)" in bad[0].what
+    assert recorder.history.loss == [3.0, 2.0]
+    _, bad = recorded(window, [3.0, 2.0, 1.0], [1.0, math.inf, 1.0])
+    assert bad[0].step == 1 and "gradient's norm is inf at step 1" in bad[0].what
+
+
+def test_every_so_many_steps_and_the_last_are_kept() -> None:
+    recorder = Recorder(1, every=4, last=9)
+    for step in range(10):
+        recorder.add(step, torch.tensor(1.0), torch.tensor(1.0), {}, 0.1, float(step))
+        recorder.read()
+    assert recorder.history.step == [0, 4, 8, 9]
+    recorder.restart(5)
+    assert recorder.history.step == [0, 4] and [r["step"] for r in recorder.fresh] == [0, 4]

@@ -3,22 +3,24 @@
 import platform
 import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 import flowmaps as fm
-from flowmaps.cli.demo._digits import digits
-from flowmaps.cli.demo._pendulum import pendulum
-from flowmaps.cli.demo._report import write_report
-from flowmaps.cli.demo._section import Section
+from flowmaps.cli._runs import KINDS, new_folder
 from flowmaps.cli.demo._systems import systems
+from flowmaps.cli.report import Section, summary, write_report
 from flowmaps.generative import load_digits
+from flowmaps.maps import FlowMap
+from flowmaps.training import FitResult, Recipe
 
 __all__ = ["run_demo"]
+
+_LEARNED = ("pendulum", "digits")
+_TINY = {"pendulum": {"steps": 30}, "digits": {"steps": 30, "width": 8}}
 
 
 def run_demo(
@@ -44,24 +46,40 @@ def run_demo(
     torch.set_num_threads(1)
     start = time.perf_counter()
     console.print("[bold]1/3[/] computing and checking the flow maps of three systems")
-    first = _timed(lambda: systems(seed))
-    console.print("[bold]2/3[/] ", end="")
-    surrogates: list[fm.maps.FlowMap] = []
-    second = _timed(lambda: _keeping(pendulum(console, seed, tiny), surrogates))
-    console.print("[bold]3/3[/] ", end="")
-    third = _timed(lambda: _keeping(digits(console, seed, tiny), surrogates))
-    fm.save(surrogates[0], folder / "pendulum_map", overwrite=overwrite)
-    fm.save(surrogates[1], folder / "digits_map", overwrite=overwrite)
-    sections = [first, second, third]
-    report = write_report(folder, sections, _about(seed, tiny, time.perf_counter() - start))
-    console.print(_summary(sections))
+    sections = [_timed(lambda: systems(seed))]
+    for number, name in enumerate(_LEARNED, start=2):
+        recipe = KINDS[name].recipe(seed=seed)
+        recipe = replace(recipe, **_TINY[name]) if tiny else recipe
+        console.print(f"[bold]{number}/3[/] learning: {name}, {recipe.steps} steps")
+        sections.append(_timed(lambda r=recipe: _learned(console, r, folder, overwrite, tiny)))
+    about = _about(seed, tiny, time.perf_counter() - start)
+    report = write_report(folder, sections, about, title="flowmaps: what this run shows")
+    console.print(summary(sections))
     console.print(f"{time.perf_counter() - start:.0f} s in all. Report:")
     console.print(str(report.resolve()), soft_wrap=True, highlight=False)
     return report
 
 
+def _learned(
+    console: Console, recipe: Recipe, folder: Path, overwrite: bool, tiny: bool
+) -> Section:
+    """Train a recipe in a folder of its own, as ``flowmaps train`` would, and assess its map."""
+    trained = recipe.train(folder / recipe.name, overwrite=overwrite, progress=console.is_terminal)
+    section = KINDS[recipe.name].assess(trained.flow_map, recipe.seed, tiny)
+    section.paragraphs.append(_effort(trained.flow_map, trained.result))
+    return section
+
+
+def _effort(flow_map: FlowMap, result: FitResult) -> str:
+    history, weights = result.history, sum(p.numel() for p in flow_map.parameters())
+    return (
+        f"Training took {history.seconds[-1]:.0f} s for {result.steps} steps of a map with "
+        f"{weights:,} weights; the loss fell from {history.loss[0]:.1e} to {history.loss[-1]:.1e}."
+    )
+
+
 def _run_folder(out: Path | None, overwrite: bool) -> Path:
-    folder = out or Path("runs") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = out or new_folder("demo")
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder with --out")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
@@ -79,11 +97,6 @@ def _timed(part: Callable[[], Section]) -> Section:
     return section
 
 
-def _keeping(outcome: tuple[Section, fm.maps.FlowMap], kept: list[fm.maps.FlowMap]) -> Section:
-    kept.append(outcome[1])
-    return outcome[0]
-
-
 def _about(seed: int, tiny: bool, seconds: float) -> dict[str, str]:
     about = {
         "flowmaps": fm.__version__,
@@ -94,14 +107,3 @@ def _about(seed: int, tiny: bool, seconds: float) -> dict[str, str]:
         "seconds": f"{seconds:.0f}",
     }
     return about | ({"size": "tiny: the figures mean nothing"} if tiny else {})
-
-
-def _summary(sections: list[Section]) -> Table:
-    table = Table(title="What was measured", title_justify="left")
-    for name in ("measured", "value", "asked", "holds"):
-        table.add_column(name)
-    for section in sections:
-        for fact in section.facts:
-            mark = "[green]yes[/]" if fact.holds else "[bold red]NO[/]"
-            table.add_row(fact.what, fact.value, fact.expected, mark)
-    return table

@@ -6,8 +6,18 @@ import torch
 from torch import Tensor
 
 import flowmaps as fm
-from flowmaps.cli.demo._plots import INK, MUTED, PALETTE, canvas, label, to_png
-from flowmaps.cli.demo._section import Fact, Figure, Section, TableOf
+from flowmaps.cli.report import (
+    INK,
+    MUTED,
+    PALETTE,
+    Fact,
+    Figure,
+    Section,
+    TableOf,
+    canvas,
+    label,
+    to_png,
+)
 
 __all__ = ["systems"]
 

@@ -1,0 +1,62 @@
+"""What a network that is modulated sees of times and condition."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowmaps.networks._features import Waves
+from flowmaps.networks._layers import ACTIVATIONS, linear
+
+__all__ = ["Embedding"]
+
+
+class Embedding(nn.Module):
+    """silu(W silu(A f(s) + B f(t - s) + C c)): start time, span and condition as one vector.
+
+    B starts at zero and f(0) = 0. So a new network does not depend on the span, and on the diagonal
+    s = t the span adds nothing, however long it was trained: the diagonal, where a map meets its
+    field, is a network of s and x alone. Flow matching, which sees the diagonal only, leaves B at
+    zero, and what it has learned then is X_{s,t}(x) = x + (t - s) b(s, x), one Euler step: the
+    right start for self-distillation, which learns B. (An embedding of t in place of s would show
+    the field a state of time s together with the time t.) Derivatives in t pass through f(t - s)
+    alone.
+
+    Args:
+        size: of the embedding.
+        frequencies, time_scale: of f; see ``Waves``.
+        condition_dim: size of c if it is a vector; 0 if there is none, or if it is a row of a
+            table, which needs no C.
+
+    Example:
+        >>> import torch
+        >>> embed = Embedding(16, (1.0, 2.0), 1.0)
+        >>> embed(torch.zeros(5), torch.ones(5), None).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(
+        self, size: int, frequencies: Sequence[float], time_scale: float, condition_dim: int = 0
+    ):
+        super().__init__()
+        gain = ACTIVATIONS["silu"][1]
+        self.waves = Waves(frequencies, time_scale)
+        self.start = linear(self.waves.size, size)
+        self.span = nn.Linear(self.waves.size, size, bias=False)
+        nn.init.zeros_(self.span.weight)
+        self.condition = linear(condition_dim, size) if condition_dim else None
+        self.mix = linear(size, size, gain)
+
+    def forward(self, s: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the embedding (batch, size), in the weights' dtype.
+
+        Args:
+            s, t: times (batch,).
+            condition: (batch, condition_dim), or (batch, size) from a table, or None.
+        """
+        low = self.mix.weight.dtype
+        total = self.start(self.waves(s).to(low)) + self.span(self.waves(t - s).to(low))
+        if condition is not None:
+            given = condition.to(low)
+            total = total + (given if self.condition is None else self.condition(given))
+        return F.silu(self.mix(F.silu(total)))

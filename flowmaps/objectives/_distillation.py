@@ -1,0 +1,109 @@
+"""Distillation of a known field into its flow map, on the points of an interpolant."""
+
+from flowmaps._typing import Field
+from flowmaps.interpolants import Interpolant, Linear
+from flowmaps.maps import FlowMap
+from flowmaps.objectives._composed import Composed, Term, Weight
+from flowmaps.objectives._points import OnInterpolant
+from flowmaps.objectives._times import SortedPair, SpanLimit
+from flowmaps.objectives.principles import Principle, eulerian, lagrangian
+from flowmaps.objectives.teachers import Known
+
+__all__ = ["emd", "lmd"]
+
+
+def lmd(
+    interpolant: Interpolant | None = None,
+    teacher: Field | FlowMap | None = None,
+    routing: str = "full",
+    weight: Weight = 1.0,
+    limit: SpanLimit | None = None,
+    reduction: str = "sum",
+) -> Composed:
+    """Return Lagrangian map distillation: E w |d/dt X_{s,t}(I_s) - b(t, X_{s,t}(I_s))|^2.
+
+    Args:
+        interpolant: the path between base and data; None for ``Linear()``.
+        teacher: b, a field ``(t, x[, condition])`` or a flow map, which serves through its
+            velocity; a module is copied and frozen.
+        routing: ``"full"`` as published; ``"target"`` stops the gradient in b(t, X), the stable
+            form far from the solution; ``"value"`` leaves it to the mean velocity alone.
+        weight: w, a number or a function of s and t (rows,) each.
+        limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
+        reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+
+    Raises:
+        TypeError: without a teacher that can be called.
+
+    Source:
+        Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, Lagrangian map distillation.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> field = lambda t, x: torch.ones_like(x)
+        >>> objective = fm.objectives.lmd(fm.interpolants.Linear(), teacher=field)
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
+        0.0
+    """
+    return _distil(
+        "lagrangian", lagrangian, interpolant, teacher, routing, weight, limit, reduction
+    )
+
+
+def emd(
+    interpolant: Interpolant | None = None,
+    teacher: Field | FlowMap | None = None,
+    routing: str = "full",
+    weight: Weight = 1.0,
+    limit: SpanLimit | None = None,
+    reduction: str = "sum",
+) -> Composed:
+    """Return Eulerian map distillation: E w |d/ds X_{s,t}(I_s) + DX_{s,t}(I_s) b(s, I_s)|^2.
+
+    Args:
+        interpolant: the path between base and data; None for ``Linear()``.
+        teacher: b, a field ``(t, x[, condition])`` or a flow map, which serves through its
+            velocity; a module is copied and frozen.
+        routing: ``"full"`` as published; ``"target"`` stops the gradient in DX b, which spares the
+            spatial derivative of the network's gradient; ``"value"`` leaves it to the mean velocity
+            alone.
+        weight: w, a number or a function of s and t (rows,) each.
+        limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
+        reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+
+    Raises:
+        TypeError: without a teacher that can be called.
+
+    Source:
+        Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, Eulerian map distillation.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> field = lambda t, x: torch.ones_like(x)
+        >>> objective = fm.objectives.emd(fm.interpolants.Linear(), teacher=field)
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
+        0.0
+    """
+    return _distil("eulerian", eulerian, interpolant, teacher, routing, weight, limit, reduction)
+
+
+def _distil(
+    name: str,
+    principle: Principle,
+    interpolant: Interpolant | None,
+    teacher: Field | FlowMap | None,
+    routing: str,
+    weight: Weight,
+    limit: SpanLimit | None,
+    reduction: str,
+) -> Composed:
+    if teacher is None:
+        raise TypeError(
+            "distillation needs teacher=, a field (t, x) or a flow map; "
+            "to learn without one use fm.objectives.lsd"
+        )
+    term = Term(name, principle, Known(teacher), routing, weight=weight)
+    points = OnInterpolant(interpolant or Linear())
+    return Composed(SortedPair(limit), points, [term], reduction=reduction)

@@ -1,0 +1,114 @@
+"""The relations that characterise a flow map, as residuals of a learned map on a draw.
+
+A principle evaluates one of ``fm.residuals`` against a teacher and routes the gradient. In terms of
+the mean velocity v, with X = x + (t - s) v and D_s = d_s + b . grad along the characteristic:
+
+- Lagrangian: d_t X - b(t, X), where d_t X = v + (t - s) d_t v;
+- Eulerian: d_s X + DX b = b + (t - s) D_s v - v;
+- semigroup: (X_{u,t} o X_{s,u} - X_{s,t}) / (t - s), where X_{s,t} / (t - s) brings v.
+
+The routing ``"target"`` stops b(t, X), DX b and X_{u,t} o X_{s,u}; ``"value"`` leaves the gradient
+to the v written out above.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from flowmaps import residuals
+from flowmaps._checks import per_sample, time_like
+from flowmaps._typing import Condition, Field
+from flowmaps.maps import FlowMap
+from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._routing import constant, routed, stopped
+from flowmaps.objectives.teachers import DrawnVelocity, as_field, as_map
+
+__all__ = ["Principle", "eulerian", "lagrangian", "recorded", "semigroup", "tangent"]
+
+Principle = Callable[[FlowMap, Field | FlowMap, Draw, str], Tensor]
+"""``principle(learned, teacher, draw, routing)``: an unreduced residual (rows, *event)."""
+
+
+def tangent(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
+    """v_{s,s}(x) - b(s, x): the map's velocity against the field, no derivative taken."""
+    field = as_field(teacher) if routing == "full" else stopped(as_field(teacher))
+    condition = _extra(draw.condition)
+    known = field(time_like(draw.s, draw.points), draw.points, *condition)
+    return learned.velocity(draw.s, draw.points, *condition) - known
+
+
+def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
+    """d/dt X_{s,t}(x) - b(t, X_{s,t}(x)), one jvp in t."""
+    if isinstance(teacher, DrawnVelocity):
+        raise TypeError(
+            "the Lagrangian principle asks for the field at X_{s,t}(x), and a drawn velocity holds "
+            "at x alone; take teachers.own or teachers.Known(field)"
+        )
+    field = as_field(teacher) if routing == "full" else stopped(as_field(teacher))
+
+    def residual() -> Tensor:
+        return residuals.lagrangian(learned, field, *_at(draw), check_field=False)
+
+    if routing == "value":
+        return routed(constant(residual), _mean_velocity(learned, draw))
+    return residual()
+
+
+def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
+    """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one jvp along (1, b); to stop DX b takes another."""
+    field = as_field(teacher)
+
+    def residual() -> Tensor:
+        return residuals.eulerian(learned, field, *_at(draw), check_field=False)
+
+    if routing == "full":
+        return residual()
+    if routing == "value":
+        return routed(constant(residual), -_mean_velocity(learned, draw))
+    # where the field is zero the residual is d/ds X
+    resting = lambda t, x, *_: torch.zeros_like(x)  # noqa: E731
+    moving = residuals.eulerian(learned, resting, *_at(draw), check_field=False)
+    return routed(constant(residual), moving)
+
+
+def semigroup(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
+    """(X_{u,t}(X_{s,u}(x)) - X_{s,t}(x)) / (t - s), by way of u with the teacher's map."""
+    if draw.u is None:
+        raise ValueError("the draw carries no middle times u; give the objective a law of them")
+    by = as_map(teacher) if routing == "full" else stopped(as_map(teacher))
+    s, t, x, condition = _at(draw)
+    return residuals.semigroup(learned, s, draw.u, t, x, condition, by=by) / _span(draw)
+
+
+def recorded(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
+    """X_{s,t}(x) minus the recorded state at t."""
+    if draw.images is None:
+        raise ValueError("the draw carries no recorded states; draw it from Trajectories")
+    return learned(draw.s, draw.t, draw.points, *_extra(draw.condition)) - draw.images
+
+
+def _at(draw: Draw) -> tuple[Tensor, Tensor, Tensor, Condition]:
+    return draw.s, draw.t, draw.points, draw.condition
+
+
+def _extra(condition: Condition) -> tuple[Condition, ...]:
+    return () if condition is None else (condition,)
+
+
+def _span(draw: Draw) -> Tensor:
+    # where s = t every difference of states is zero, whatever divides it
+    span = draw.t - draw.s
+    return per_sample(torch.where(span == 0, 1.0, span), draw.points)
+
+
+def _mean_velocity(learned: FlowMap, draw: Draw) -> Tensor:
+    """v_{s,t}(x); on the diagonal's rows, the first ones, v_{s,s}(x)."""
+    equal, apart = draw[: draw.diagonal], draw[draw.diagonal :]
+    parts = []
+    if len(equal):
+        parts.append(learned.velocity(equal.s, equal.points, *_extra(equal.condition)))
+    if len(apart):
+        end = learned(apart.s, apart.t, apart.points, *_extra(apart.condition))
+        parts.append((end - apart.points) / _span(apart))
+    return torch.cat(parts)

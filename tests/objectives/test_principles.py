@@ -1,0 +1,114 @@
+"""Residuals of principles against the same relations written in the mean velocity v itself."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import flowmaps as fm
+
+o = fm.objectives
+
+
+def network() -> nn.Module:
+    net = fm.networks.MLP(dim=2, width=8, depth=2)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return net
+
+
+def off_diagonal(objective: o.Composed, n: int = 40) -> o.Draw:
+    draw = objective.draw(o.Pairs(None, torch.randn(n, 2)))
+    return draw[draw.diagonal :]
+
+
+def column(a: Tensor) -> Tensor:
+    return a[:, None]
+
+
+def assert_same(loss: o.Loss, residual: Tensor, net: nn.Module) -> None:
+    """The objective's rows and gradient are those of the residual's square."""
+    square = residual.square().sum(1)
+    torch.testing.assert_close(loss.per_sample, square)
+    ours, theirs = (
+        torch.autograd.grad(a, list(net.parameters()), retain_graph=True, allow_unused=True)
+        for a in (loss.total, square.mean())
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_progressive_residual_is_that_of_mean_velocities() -> None:
+    """v_{s,t} - sg((1 - gamma) v_{s,u} + gamma v_{u,t}(X_{s,u})), u = gamma s + (1 - gamma) t."""
+    for objective in (o.psd_m(), o.psd_u()):
+        net = network()
+        draw = off_diagonal(objective)
+        s, u, t, x = draw.s, draw.u, draw.t, draw.points
+        gamma = column((t - u) / (t - s))
+        assert bool(((gamma > 0) & (gamma < 1)).all())
+        torch.testing.assert_close(gamma * column(s) + (1 - gamma) * column(t), column(u))
+        first = net(s, u, x, None)
+        middle = x + column(u - s) * first
+        target = (1 - gamma) * first + gamma * net(u, t, middle, None)
+        residual = net(s, t, x, None) - target.detach()
+        assert_same(objective(fm.maps.NeuralFlowMap(net), draw), residual, net)
+
+
+def test_the_middle_is_halfway_or_uniform() -> None:
+    for objective, spread in ((o.psd_m(), 0.0), (o.psd_u(), (1 / 12) ** 0.5)):
+        draw = off_diagonal(objective, 8000)
+        fraction = (draw.u - draw.s) / (draw.t - draw.s)
+        assert fraction.mean().item() == pytest.approx(0.5, abs=0.02)
+        assert fraction.std().item() == pytest.approx(spread, abs=0.01)
+
+
+def test_the_eulerian_value_route_with_data_is_mean_flow() -> None:
+    """|v - sg(I' + (t - s) D_s v)|^2, one jvp along (1, 0, I'): MeanFlow's square, unweighted."""
+    term = o.Term("eulerian", o.principles.eulerian, o.teachers.data, "value")
+    objective = o.Composed(o.SortedPair(), o.OnInterpolant(fm.interpolants.Linear()), [term])
+    net, draw = network(), off_diagonal(objective)
+    one, zero = torch.ones_like(draw.s), torch.zeros_like(draw.t)
+    v, along = torch.func.jvp(
+        lambda s, t, x: net(s, t, x, None),
+        (draw.s, draw.t, draw.points),
+        (one, zero, draw.velocity),
+    )
+    target = draw.velocity + column(draw.t - draw.s) * along
+    assert_same(objective(fm.maps.NeuralFlowMap(net), draw), v - target.detach(), net)
+
+
+def test_the_lagrangian_value_route_stops_the_derivative_too() -> None:
+    """|v + sg((t - s) d_t v - b(t, X))|^2: no gradient through a jvp."""
+    term = o.Term("lagrangian", o.principles.lagrangian, o.teachers.own, "value")
+    objective = o.Composed(o.SortedPair(), o.OnInterpolant(fm.interpolants.Linear()), [term])
+    net, draw = network(), off_diagonal(objective)
+    v, slope = torch.func.jvp(
+        lambda t: net(draw.s, t, draw.points, None), (draw.t,), (torch.ones_like(draw.t),)
+    )
+    span = column(draw.t - draw.s)
+    rest = span * slope - net(draw.t, draw.t, draw.points + span * v, None)
+    assert_same(objective(fm.maps.NeuralFlowMap(net), draw), v + rest.detach(), net)
+
+
+@pytest.mark.parametrize("principle", ["tangent", "lagrangian", "eulerian", "semigroup"])
+def test_one_value_under_every_routing(principle: str) -> None:
+    learned = fm.maps.NeuralFlowMap(network())
+    teacher = o.teachers.Known(fm.maps.NeuralFlowMap(network()))
+    draw = off_diagonal(o.psd_u())
+    values = [
+        getattr(o.principles, principle)(learned, teacher(learned, draw), draw, routing)
+        for routing in ("full", "target", "value")
+    ]
+    for value in values[1:]:  # forward mode rounds differently where no gradient is recorded
+        torch.testing.assert_close(value, values[0], rtol=1e-13, atol=1e-13)
+    assert values[0].shape == draw.points.shape and values[0].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("principle", ["lagrangian", "eulerian"])
+def test_the_value_route_moves_the_field_on_the_diagonal(principle: str) -> None:
+    """At s = t MeanFlow is flow matching: the residual is +-(v_{s,s} - b), moved by v_{s,s}."""
+    field = o.teachers.Known(lambda t, x: -x)
+    net = network()
+    draw = o.flow_matching().draw(o.Pairs(None, torch.randn(6, 2)))
+    term = o.Term("r", getattr(o.principles, principle), field, "value")
+    objective = o.Composed(o.Diagonal(), o.AtStates(), [term])
+    residual = net(draw.s, draw.s, draw.points, None) + draw.points
+    assert_same(objective(fm.maps.NeuralFlowMap(net), draw), residual, net)
