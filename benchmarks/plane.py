@@ -5,6 +5,7 @@ its own velocity (LSD, ESD) or of its teacher's (LMD), in 1, 2, 4 and 8 steps, a
 """
 
 import argparse
+import copy
 import json
 import subprocess
 import sys
@@ -92,8 +93,8 @@ def one(law: str, method: str, folder: Path, device: str, updates: int) -> None:
     if method == "lmd":
         half = updates // 2
         fm.training.fit(learned, fm.objectives.flow_matching(), data, steps=half, **settings)
-        objective = fm.objectives.lmd(teacher=learned)
-        teacher = objective.terms[0].teacher.given
+        teacher = copy.deepcopy(learned).eval()
+        objective = fm.objectives.lmd(teacher=teacher)
         fm.training.fit(learned, objective, data, steps=updates - half, seed=1, **settings)
     else:
         objective = getattr(fm.objectives, method)(pretrain=0.5)

@@ -56,7 +56,7 @@ class Run:
                 f"the run in {self.folder} is not finished; go on with "
                 f"flowmaps train {self.recipe.name} --out {self.folder} --resume"
             )
-        return self.recipe.finish(fm.load(folder))
+        return self.recipe.finish(fm.load(folder)).eval()
 
 
 def new_folder(name: str) -> Path:
@@ -88,7 +88,7 @@ def open_run(folder: Path) -> Run:
             f"{folder} holds no run: configuration.json is missing; give the folder of a run that "
             "flowmaps train has made"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunFolderError(
             f"{path} is not of a recipe's run ({type(error).__name__}: {error}); give the folder "
             "of a run that flowmaps train has made"

@@ -1,6 +1,7 @@
 """What ``flowmaps train`` does."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ def train(
     recipe: Recipe = kind_of(name).recipe(seed=seed)
     if steps is not None and seconds is not None:
         raise UsageError("give --seconds or --steps, not both")
+    if seconds is not None and not math.isfinite(seconds):
+        raise UsageError(f"--seconds takes a finite number, got {seconds}")
+    if resume and overwrite:
+        raise UsageError("give --resume or --overwrite, not both")
     if steps is not None:
         recipe = replace(recipe, steps=steps)
     if resume and out is None:
@@ -47,7 +52,7 @@ def train(
     _check_device(device)
     torch.set_num_threads(threads)
     aim = f"{seconds:g} s" if seconds is not None else f"{recipe.steps} steps"
-    console.print(f"training {name} for {aim} in {folder}", highlight=False, soft_wrap=True)
+    _say(console, f"training {name} for {aim} in {folder}")
     trained = recipe.train(
         folder,
         seconds=seconds,
@@ -65,13 +70,17 @@ def _as_started(name: str, folder: Path) -> tuple[Recipe, float | None]:
     run = open_run(folder)
     if run.recipe.name != name:
         raise RunFolderError(f"{folder} holds a run of {run.recipe.name!r}, not of {name!r}")
-    written: dict[str, Any] = json.loads((folder / "configuration.json").read_text("utf-8"))
-    return run.recipe, written["settings"]["seconds"]
+    path = folder / "configuration.json"
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return run.recipe, written["settings"]["seconds"]
+    except (LookupError, TypeError) as error:
+        raise RunFolderError(f"{path} names no settings; start anew in another folder") from error
 
 
 def _check_device(device: str) -> None:
     try:
-        torch.empty(0, device=device)
+        torch.zeros((), device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"there is no device {device!r} here ({reason}); try cpu") from error
@@ -81,10 +90,10 @@ def _report(console: Console, folder: Path, result: FitResult) -> None:
     history = result.history
     if history.loss:
         seconds = history.seconds[-1]
-        console.print(
+        _say(
+            console,
             f"{len(history.loss)} of {result.steps} steps in {seconds:.0f} s; "
             f"loss {history.loss[0]:.2e} at first, {history.loss[-1]:.2e} at last",
-            highlight=False,
         )
     troubles = []
     if result.skipped:
@@ -94,5 +103,10 @@ def _report(console: Console, folder: Path, result: FitResult) -> None:
     if result.cut_short:
         troubles.append("cut short by its budget of time")
     if troubles:
-        console.print(f"[bold]note:[/] {', '.join(troubles)}; see {folder / 'log.jsonl'}")
-    console.print(f"next: flowmaps evaluate {folder}", highlight=False, soft_wrap=True)
+        _say(console, f"note: {', '.join(troubles)}; see {folder / 'log.jsonl'}")
+    _say(console, f"next: flowmaps evaluate {folder}")
+
+
+def _say(console: Console, line: str) -> None:
+    # markup=False: the brackets of a folder's name are no markup
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -29,7 +29,7 @@ def sample_run(console: Console, folder: Path, steps: str, out: Path, seed: int)
     figure = run.kind.grid(run.flow_map(), _numbers(steps), seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(figure.png)
-    console.print(str(out.resolve()), soft_wrap=True, highlight=False)
+    console.print(str(out.resolve()), markup=False, soft_wrap=True, highlight=False)
     return out
 
 
@@ -56,5 +56,5 @@ def evaluate_run(console: Console, folder: Path, seed: int, tiny: bool) -> Path:
     about = {"recipe": run.recipe.name, "flowmaps": fm.__version__, "seed": str(seed)}
     page = write_report(target, [section], about, title=f"flowmaps: a run of {run.recipe.name}")
     console.print(summary([section]))
-    console.print(str(page.resolve()), soft_wrap=True, highlight=False)
+    console.print(str(page.resolve()), markup=False, soft_wrap=True, highlight=False)
     return page

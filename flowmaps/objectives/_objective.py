@@ -11,6 +11,7 @@ from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._loss import Loss
 from flowmaps.objectives._sources import Pairs
+from flowmaps.objectives.teachers import Known
 
 __all__ = ["Objective"]
 
@@ -54,6 +55,19 @@ class Objective(nn.Module, ABC):
             target: the map that supplies self-made velocities; None for the learned map itself, as
                 it is now.
         """
+
+    def check(self, draw: Draw) -> None:
+        """Refuse what a compiled loss could not: once, before training, on the host.
+
+        Args:
+            draw: what ``draw`` returned.
+
+        Raises:
+            ValueError: for a known field that does not treat every sample alone.
+        """
+        for part in self.modules():
+            if isinstance(part, Known):
+                part.check(draw)
 
     def loss(
         self,

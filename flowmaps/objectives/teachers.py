@@ -12,6 +12,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from flowmaps._checks import brief
+from flowmaps._probing import probe_once
 from flowmaps._typing import Field
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
@@ -95,6 +96,15 @@ class Known(nn.Module):
     def forward(self, learned: FlowMap, draw: Draw) -> Field | FlowMap:
         """Return what was given."""
         return self.given
+
+    def check(self, draw: Draw) -> None:
+        """Refuse a field that does not treat every sample of a draw alone.
+
+        Raises:
+            ValueError: names the cure.
+        """
+        if not isinstance(self.given, FlowMap):
+            probe_once(self.given, draw.s, draw.t, draw.points, draw.condition)
 
     def train(self, mode: bool = True) -> "Known":
         """Stay in eval mode, whatever is asked of the objective."""

@@ -32,18 +32,25 @@ def open_archive(
         yield Archive(None, False, save_seconds)
         return
     resumed = resume and (Path(path) / "configuration.json").exists()
-    if resume and not resumed and Path(path).is_dir():
+    if begun := resume and not resumed and Path(path).is_dir():
         _refuse_to_resume_elsewhere(Path(path))
-    with RunFolder(path, resume=resumed, overwrite=overwrite) as folder:
+    with RunFolder(path, resume=resumed, overwrite=overwrite or begun) as folder:
         yield Archive(folder, resumed, save_seconds)
 
 
 def _refuse_to_resume_elsewhere(path: Path) -> None:
-    if others := sorted(entry.name for entry in path.iterdir() if entry.name != "lock"):
+    if others := sorted(entry.name for entry in path.iterdir() if not _is_first(entry)):
         raise RunFolderError(
             f"{path} holds no run to resume (there is {', '.join(others[:5])}, but no "
             "configuration.json); give a run's folder, or a new one"
         )
+
+
+def _is_first(entry: Path) -> bool:
+    """Tell whether this may be all that a run killed before its configuration leaves."""
+    if entry.name in ("checkpoints", "map", "evaluation") and entry.is_dir():
+        return not any(entry.iterdir())
+    return entry.name in ("lock", "configuration.json.new")
 
 
 class Archive:

@@ -4,8 +4,9 @@ The file holds the state's tensors, named "0", "1", ..., and one more, "structur
 each tensor stands by its name. What JSON has no word for is an object with one key:
 {"tuple": [..]}, {"dict": [[key, value], ..]}, {"ordered": ..} for an OrderedDict, {"int": ..} in
 hexadecimal beyond 64 bits, {"float": ..} as its 8 bytes if it is not finite, and
-{"tensor": [name, dtype, shape]}. A tensor of a dtype that old releases of safetensors lack is kept
-as its bytes.
+{"tensor": [name, dtype, shape, order]}, where order is that of a transposed tensor's axes in
+memory, else null: products with a matrix round differently when its columns lie where its rows did.
+A tensor of a dtype that old releases of safetensors lack is kept as its bytes.
 """
 
 import json
@@ -104,8 +105,16 @@ class _Describer:
     def _tensor(self, value: Tensor, place: str) -> list[Any]:
         _require_dense(value, place)
         name = self._names.setdefault(_memory(value), str(len(self.tensors)))
-        self.tensors.setdefault(name, value)
-        return [name, str(value.dtype).removeprefix("torch."), list(value.shape)]
+        order = _order(value)
+        stored = self.tensors.setdefault(name, value if order is None else value.permute(order))
+        return [name, str(value.dtype).removeprefix("torch."), list(stored.shape), order]
+
+
+def _order(value: Tensor) -> list[int] | None:
+    """Return the order of axes in which a tensor without gaps is contiguous; None if as it is."""
+    order = sorted(range(value.ndim), key=lambda axis: -value.stride(axis))
+    gapless = not value.is_contiguous() and value.permute(order).is_contiguous()
+    return order if gapless else None
 
 
 def _require_dense(value: Tensor, place: str) -> None:
@@ -201,9 +210,12 @@ class _Builder:
         made = {"tuple": tuple, "dict": dict, "ordered": OrderedDict}[kind]
         return made(self._build(content))
 
-    def _tensor(self, name: str, kind: str, shape: list[int]) -> Tensor:
+    def _tensor(self, name: str, kind: str, shape: list[int], order: list[int] | None) -> Tensor:
         if name not in self._tensors:
             values, dtype = self._stored[name].cpu(), getattr(torch, kind)
             as_stored = values if values.dtype == dtype else values.view(dtype)
-            self._tensors[name] = as_stored.reshape(shape)
+            shaped = as_stored.reshape(shape)
+            if order is not None:
+                shaped = shaped.permute([order.index(axis) for axis in range(len(order))])
+            self._tensors[name] = shaped
         return self._tensors[name]

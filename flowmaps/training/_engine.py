@@ -182,7 +182,6 @@ def _begin(loop: Loop, archive: Archive, about: dict[str, Any]) -> None:
         loop.resume(steps, archive.newest())
         return
     archive.try_saving(loop.learned)
-    loop.learned.train()  # so that the trial steps of a budget cost what the others will
     steps = loop.choose_steps()
     if archive.path is not None:
         archive.begin(_description(loop, about) | {"steps": steps})

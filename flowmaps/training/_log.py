@@ -64,7 +64,9 @@ class JsonLines:
             _append(file, line)
 
     def truncate_from(self, step: int) -> None:
-        """Drop every record whose "step" is ``step`` or later, in one atomic replacement.
+        """Drop every record of this step or a later one, in one atomic replacement.
+
+        The step of a record is its "step", of an event its "to_step", else its "at_step".
 
         Args:
             step: the first that a resumed run writes again.
@@ -180,7 +182,7 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def _is_from(record: dict[str, Any], step: int) -> bool:
-    found = record.get("step")
+    found = record.get("step", record.get("to_step", record.get("at_step")))
     return isinstance(found, int | float) and found >= step
 
 

@@ -104,12 +104,17 @@ class Loop:
         self.average = Average(learned, settings.ema or 0.0)
         objective.to(self.device)
         self.state = TrainingState(learned, objective, self.update, self.average)
+        saved = learned.state_dict(keep_vars=True).values()
+        self.running = [part for part in saved if not isinstance(part, nn.Parameter)]
+        """What evaluation itself may change, such as the statistics of a norm."""
         self.evaluate = compiled(lambda draw: objective(learned, draw), settings.compile)
         self.troubles, self.step, self.steps = Troubles(), 0, settings.steps or 0
         self.log_every, self.cut_short = log_every, False
         self.start, self.before = time.perf_counter(), 0.0
         self.recorder = self._new_recorder()
         self.kept = Kept(0, {})
+        self.events: list[dict[str, Any]] = []
+        """What happened since the kept state."""
 
     @property
     def seconds(self) -> float:
@@ -122,15 +127,19 @@ class Loop:
         """Turn the budget of time into steps, by trial steps that leave no trace."""
         settings = self.settings
         if settings.seconds is not None:
-            before = self.state.capture()
+            before, mode = self.state.capture(), self.learned.training
+            self.learned.train()  # so that the trial steps cost what the others will
             self.steps = 1_000_000
 
             def trial(progress: float) -> None:
                 loss, _ = self._descend(round(progress * self.steps), self._draw_at(progress))
                 loss.total.item()  # waits for the device
 
-            steps = affordable_steps(settings.seconds, self.seconds, trial)
-            self.state.restore(before)
+            try:
+                steps = affordable_steps(settings.seconds, self.seconds, trial)
+            finally:
+                self.state.restore(before)
+                self.learned.train(mode)
             self.steps = min(steps, settings.steps or steps)
         self.recorder = self._new_recorder()
         return self.steps
@@ -186,18 +195,20 @@ class Loop:
         self.step += 1
         boundary = self.step % self.settings.keep_every == 0 or self.step == self.steps
         bad = self.recorder.read() if self.recorder.full or boundary else None
-        if bad is not None:
-            self._go_back_for(bad)
+        if bad is not None and self._goes_back_for(bad):
             return
         self._write_records()
-        if report is not None and self.callback is not None:
+        if bad is None and report is not None and self.callback is not None:
             self.callback(report)
-        if boundary:
+        # Amid skipped steps nothing is kept: what is wrong with the weights may lie before them.
+        if self.step == self.steps or (boundary and step not in self.troubles.skipped):
             self._keep()
 
     def _train(self, step: int) -> StepReport | None:
         """Draw and go down the gradient; None if what was read at once is not finite."""
         draw = self._draw_at(step / self.steps, step)
+        if step == 0:
+            self.objective.check(draw)
         if step == 0 or draw.s.device.type == "cpu":  # elsewhere it would synchronise
             _require_times(self.learned, draw)
         loss, rate = self._descend(step, draw, checked=self.recorder.window == 1)
@@ -212,11 +223,14 @@ class Loop:
     def _descend(self, step: int, draw: Draw, checked: bool = False) -> tuple[Loss, float]:
         """Make one update; with ``checked``, only if loss and gradient are finite."""
         rate = self._rate(step)
+        running = [buffer.clone() for buffer in self.running] if checked else []
         torch.manual_seed(step_seed(self.settings.seed, step, stream=1))  # dropout's masks
         loss = self.evaluate(draw)
         norm = _gradient(self.update, loss.total, self.settings.clip)
         self.recorder.add(step, loss.total, norm, loss.parts, rate, self.seconds)
         if checked and not bool(torch.isfinite(loss.total) & torch.isfinite(norm)):
+            for buffer, before in zip(self.running, running, strict=True):
+                buffer.copy_(before)
             return loss, rate
         for group in self.update.param_groups:
             group["lr"] = rate
@@ -248,9 +262,11 @@ class Loop:
             )
             return
         budget = self.settings.seconds
-        self.cut_short |= budget is not None and self.seconds > _OVERTIME * budget
+        late = budget is not None and self.seconds > _OVERTIME * budget
+        self.cut_short |= late and self.step < self.steps
         self.recorder.recent.clear()
         self.kept = Kept(self.step, self.state.capture())
+        self.events.clear()
         self._checkpoint(now or self.cut_short)
 
     def _checkpoint(self, now: bool) -> None:
@@ -271,15 +287,25 @@ class Loop:
             now,
         )
 
-    def _go_back_for(self, bad: NotFinite) -> None:
-        """Skip a step that is not finite, or roll back if too many were skipped in a row."""
+    def _goes_back_for(self, bad: NotFinite) -> bool:
+        """Skip a step that is not finite, or roll back if too many were skipped in a row.
+
+        Returns:
+            Whether the run went back to its kept state.
+        """
         self.troubles.skipped.add(bad.step)
         if self.troubles.in_a_row(bad.step) > self.settings.guard.skips:
             self._roll_back(bad.what)
-            return
-        self.archive.write([{"event": "skipped", "at_step": bad.step, "why": bad.what}])
-        if bad.step < self.step - 1 or self.recorder.window > 1:  # later steps were made since
-            self._return_to_kept()
+            return True
+        self._tell({"event": "skipped", "at_step": bad.step, "why": bad.what})
+        if self.recorder.window == 1:  # found before its update
+            return False
+        self._return_to_kept()
+        return True
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self.archive.write([event])
 
     def _roll_back(self, why: str) -> None:
         guard, troubles = self.settings.guard, self.troubles
@@ -289,7 +315,7 @@ class Loop:
         troubles.slowdown *= guard.slowdown
         troubles.skipped = {step for step in troubles.skipped if step < self.kept.step}
         event = {"event": "rolled back", "at_step": self.step, "to_step": self.kept.step}
-        self.archive.write([event | {"why": why, "slowdown": troubles.slowdown}])
+        self._tell(event | {"why": why, "slowdown": troubles.slowdown})
         self._return_to_kept()
 
     def _return_to_kept(self) -> None:
@@ -297,6 +323,7 @@ class Loop:
         self.step = self.kept.step
         self.recorder.restart(self.step)
         self.archive.cut(self.step)
+        self.archive.write(self.events)
 
     def _obituary(self, why: str) -> str:
         troubles = self.troubles

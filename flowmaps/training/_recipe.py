@@ -103,4 +103,4 @@ class Recipe(ABC):
             about={"recipe": self.name, "fields": asdict(self)},
             **settings,
         )
-        return Trained(self.finish(learned), result)
+        return Trained(self.finish(learned).eval(), result)  # eval: the wrapper too

@@ -24,8 +24,9 @@ _OWN = re.compile(  # what a run writes, beside its lock
     r"|log\.jsonl(\.new)?"
     r"|checkpoints/step-\d+(-[0-9a-f]{64}\.safetensors|\.new)"
     r"|map/flowmap(\.json|-[0-9a-f]{64}\.safetensors)(\.new)?"
+    r"|evaluation/(report\.html|facts\.json|\w+\.png)"
 )
-_ROOMS = ("checkpoints", "map")
+_ROOMS = ("checkpoints", "map", "evaluation")
 
 
 @final

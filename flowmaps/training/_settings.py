@@ -1,5 +1,6 @@
 """The settings of a run, checked once."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -62,7 +63,11 @@ class Settings:
     def describe(self) -> dict[str, Any]:
         """Return the settings as JSON can hold them; functions by their names."""
         named = {field.name: _named(getattr(self, field.name)) for field in fields(self)}
-        return named | {"guard": asdict(self.guard)}
+        guard = {
+            name: value if math.isfinite(value) else str(value)
+            for name, value in asdict(self.guard).items()
+        }
+        return named | {"guard": guard}
 
 
 def _named(value: Any) -> Any:

@@ -2,21 +2,23 @@
 
 import json
 import runpy
-import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from flowmaps.cli import main
 from flowmaps.cli._app import app
+from flowmaps.cli.demo import _run, _systems
+from flowmaps.cli.report import Fact, Section
 
 runner = CliRunner()
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["info"]])
-def test_help_names_what_it_does(command):
-    result = runner.invoke(app, [*command, "--help"])
+@pytest.mark.parametrize(
+    "words", [[], ["demo"], ["info"], ["train"], ["sample"], ["evaluate"]], ids=" ".join
+)
+def test_help_names_what_it_does(words):
+    result = runner.invoke(app, [*words, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
 
@@ -34,43 +36,28 @@ def test_unknown_command_is_refused():
     assert "dance" in result.output
 
 
-def test_demo_refuses_a_folder_in_use(tmp_path, monkeypatch, capsys):
+def test_demo_refuses_a_folder_in_use(declined, tmp_path):
     (tmp_path / "precious.txt").write_text("keep me")
-    monkeypatch.setattr(sys, "argv", ["flowmaps", "demo", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 1
-    assert "--overwrite" in "".join(capsys.readouterr().err.split())
+    assert "--overwrite" in declined("demo", "--out", tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "keep me"
 
 
-def refused(arguments, monkeypatch, capsys):
-    """Return what the command prints on standard error when it refuses."""
-    monkeypatch.setattr(sys, "argv", ["flowmaps", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 1
-    message = capsys.readouterr().err
-    assert message.startswith("error: ") and message.count("\n") == 1
-    return message
-
-
-def test_a_folder_s_name_is_printed_as_it_is(tmp_path, monkeypatch, capsys):
+def test_a_folder_s_name_is_printed_as_it_is(declined, tmp_path):
     folder = tmp_path / "in[bold]use"
     folder.mkdir()
     (folder / "precious.txt").touch()
-    assert str(folder) in refused(["demo", "--out", folder], monkeypatch, capsys)
+    assert str(folder) in declined("demo", "--out", folder)
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_made_is_one_sentence(declined, tmp_path):
     (tmp_path / "file").touch()
-    message = refused(["demo", "--out", tmp_path / "file" / "run"], monkeypatch, capsys)
+    message = declined("demo", "--out", tmp_path / "file" / "run")
     assert str(tmp_path / "file") in message
 
 
-def test_the_demo_asks_for_scikit_learn_before_anything_else(tmp_path, monkeypatch, capsys):
+def test_the_demo_asks_for_scikit_learn_before_anything_else(declined, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    message = refused(["demo", "--out", tmp_path / "run"], monkeypatch, capsys)
+    message = declined("demo", "--out", tmp_path / "run")
     assert "pip install flowmaps[demo]" in message
     assert not (tmp_path / "run").exists()
 
@@ -88,30 +75,31 @@ def test_python_runs_the_package(monkeypatch, capsys):
     assert "Usage" in capsys.readouterr().out
 
 
-SHORT = """
-from flowmaps.cli import main
-from flowmaps.cli.demo import _systems
-
-# All equations on every system, over shorter times than readers are shown.
-_systems._CHECKED = [
-    ("damped_pendulum", 1.0, 4), ("lorenz63", 0.2, 2), ("arenstorf_orbit", 0.02, 1)
-]
-main()
-"""
+def test_a_tiny_demo_writes_a_self_contained_report(command, tmp_path, monkeypatch):
+    solved = Section("Solved", facts=[Fact("a fact", "1", "at most 2", True)])
+    monkeypatch.setattr(_run, "systems", lambda seed: solved)  # see the next test
+    monkeypatch.setattr(_run, "_TINY", {"pendulum": {"steps": 2}, "digits": {"steps": 2}})
+    out = tmp_path / "run"
+    status, said = command("demo", "--tiny", "--out", out)
+    assert status == 0 and said.splitlines()[-1] == str((out / "report.html").resolve())
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/png;base64,') == len(list(out.glob("*.png"))) >= 4
+    assert "http://" not in page and "https://" not in page
+    facts = json.loads((out / "facts.json").read_text(encoding="utf-8"))["facts"]
+    for what in ("a fact", "pendulum surrogate", "digits"):
+        assert any(fact["what"].startswith(what) for fact in facts)
+    for name in ("pendulum", "digits"):  # runs like those of flowmaps train
+        assert (out / name / "map" / "flowmap.json").exists()
+    assert command("train", "pendulum", "--resume", "--out", out / "pendulum")[0] == 0
 
 
 @pytest.mark.slow
-def test_tiny_demo_writes_a_self_contained_report(tmp_path):
-    out = tmp_path / "run"
-    command = [sys.executable, "-c", SHORT, "demo", "--tiny", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip().splitlines()[-1] == str((out / "report.html").resolve())
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count('src="data:image/png;base64,') == len(list(out.glob("*.png"))) >= 5
-    assert "http://" not in page and "https://" not in page
-    facts = json.loads((out / "facts.json").read_text(encoding="utf-8"))["facts"]
-    solved = [f for f in facts if "surrogate" not in f["what"] and "digits" not in f["what"]]
-    assert len(solved) >= 8 and all(f["holds"] for f in solved)
-    for name in ("pendulum_map", "digits_map"):
-        assert (out / name / "flowmap.json").exists()
+def test_the_systems_of_the_demo_hold_what_is_asked(monkeypatch):
+    # Over shorter times, at fewer points, and for fewer systems than readers are shown.
+    monkeypatch.setattr(_systems, "_CHECKED", [("damped_pendulum", 1.0, 4), ("lorenz63", 0.2, 2)])
+    disc = _systems._disc
+    monkeypatch.setattr(_systems, "_disc", lambda center, radius: disc(center, radius, rings=4))
+    section = _systems.systems(seed=0)
+    assert len(section.facts) == 7 and all(fact.holds for fact in section.facts)
+    assert len(section.figures) == 3 and len(section.tables) == 1
+    assert all(figure.png.startswith(b"\x89PNG") for figure in section.figures)

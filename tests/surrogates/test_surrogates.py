@@ -42,7 +42,8 @@ def test_path_error_refuses_another_shape():
 def test_a_short_training_of_the_pendulum_beats_euler():
     recipe = fm.surrogates.PendulumRecipe(steps=300, batch=512, width=32)
     torch.set_default_dtype(torch.float32)
-    surrogate, result = recipe.train(progress=False)
+    trained = recipe.train(progress=False)
+    surrogate, result = trained.flow_map, trained.result
     assert result.history.loss[-1] < 1e-2 * result.history.loss[0]
     problem = fm.problems.DampedPendulum()
     starts = problem.energy_set().sample(20, torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -348,3 +348,19 @@ def test_times_that_the_map_is_not_for_are_named(tmp_path: Path) -> None:
                 learned, chosen, source, steps=20, callback=lambda r: steps.append(r.step)
             )
     assert 0 < len(steps) < 10  # the last map is trained until spans outgrow it
+
+
+def test_a_field_that_mixes_samples_is_refused_before_a_compiled_step() -> None:
+    mixing = fm.objectives.lagrangian_residual(lambda t, x: x - x.mean(0))
+    source = fm.objectives.Domain(fm.domains.Box([-1.0], [1.0]), (0.0, 1.0))
+    steps: list[int] = []
+    with pytest.raises(ValueError, match="every sample alone"):
+        fm.training.fit(
+            small_map(),
+            mixing,
+            source,
+            steps=2,
+            compile="aot_eager",
+            callback=lambda r: steps.append(r.step),
+        )
+    assert steps == []

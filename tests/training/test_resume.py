@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -38,9 +38,11 @@ from flowmaps.training._run_folder import RunFolder
 
 HAS_SOAP = importlib.util.find_spec("pytorch_optimizer") is not None
 
-SOAP_LOSES_BITS = """a checkpoint keeps a tensor's values, not its strides: the eigenvectors of SOAP
-lie column by column in a run, row by row after it is resumed, and products with them round
-differently"""
+
+@pytest.fixture(autouse=True)
+def as_users_do(strict_torch: None) -> None:
+    """Train in float32, here and in the nursery."""
+    torch.set_default_dtype(torch.float32)
 
 
 class Noisy(nn.Module):
@@ -100,12 +102,12 @@ def make_source() -> fm.objectives.Pairs:
 CASES: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": "adamw"},
     "sgd": {"optimizer": "sgd", "ema": None, "schedule": "constant", "clip": None},
-    "soap": {"optimizer": "soap"},
+    "soap": {"optimizer": "soap", "width": 33},  # wide enough for products to round differently
     "noise": {"network": "noisy", "ema": 0.99, "warmup": 0},
     "RAdam": {"optimizer": torch.optim.RAdam, "log_every": 4},
 }
 SHORT: dict[str, Any] = {
-    "steps": 13,
+    "steps": 10,
     "batch": 8,
     "learning_rate": 2e-2,
     "warmup": 3,
@@ -119,13 +121,13 @@ def train(
     case: str = "adamw", *, learned: fm.maps.FlowMap | None = None, **more: Any
 ) -> fm.training.FitResult:
     """Run a case; the map starts with weights by its seed unless it is given."""
-    settings = {**SHORT, **CASES[case], **more}
-    network, width = settings.pop("network", "mlp"), settings.pop("width", 6)
+    options = {**SHORT, **CASES[case], **more}
+    network, width = options.pop("network", "mlp"), options.pop("width", 6)
     return fm.training.fit(
         make_map(network, width) if learned is None else learned,
-        settings.pop("objective", None) or make_objective(),
+        options.pop("objective", None) or make_objective(),
         make_source(),
-        **settings,
+        **options,
     )
 
 
@@ -191,17 +193,15 @@ def on_disk(folder: Path) -> dict[str, Any]:
     }
 
 
-def optimizers(soap: Any) -> list[Any]:
-    marks = [pytest.mark.skipif(not HAS_SOAP, reason="needs pytorch-optimizer"), soap]
+def optimizers() -> list[Any]:
+    marks = pytest.mark.skipif(not HAS_SOAP, reason="needs pytorch-optimizer")
     return [case if case != "soap" else pytest.param(case, marks=marks) for case in CASES]
 
 
 # ---------------------------------------------------------------------------- stopped in process
 
 
-@pytest.mark.parametrize(
-    "case", optimizers(pytest.mark.xfail(reason=SOAP_LOSES_BITS, strict=True))
-)
+@pytest.mark.parametrize("case", optimizers())
 def test_a_stop_after_any_step_changes_nothing(case: str, tmp_path: Path) -> None:
     whole = train(case, folder=tmp_path / "whole")
     expected, left = outcome(whole), on_disk(tmp_path / "whole")
@@ -222,13 +222,14 @@ def test_a_map_of_other_weights_takes_up_those_of_the_run(tmp_path: Path) -> Non
 
 
 STOPS = st.lists(
-    st.tuples(st.sampled_from(["step", "draw", "loss"]), st.integers(0, 12)), min_size=1, max_size=4
+    st.tuples(st.sampled_from(["step", "draw", "loss"]), st.integers(0, 9)), min_size=1, max_size=4
 )
 
 
+@settings(max_examples=15)
 @given(
     stops=STOPS,
-    keep_every=st.integers(1, 14),
+    keep_every=st.integers(1, 11),
     save_seconds=st.sampled_from([0.0, 1e9]),
     log_every=st.integers(1, 5),
     case=st.sampled_from(["adamw", "noise"]),
@@ -261,7 +262,9 @@ def test_any_stops_in_a_row_change_nothing(
             # Stopped: the map holds the last kept weights, which are on the disk.
             newest = Checkpoints(folder / "checkpoints").newest()
             assert newest is not None and not (learned.training or objective.training)
-            assert bits(learned) == {k: bytes_of(v) for k, v in newest.state["state"]["learned"].items()}
+            assert bits(learned) == {
+                k: bytes_of(v) for k, v in newest.state["state"]["learned"].items()
+            }
         assert outcome(train(case, folder=folder, resume=True, **more)) == expected
 
 
@@ -282,7 +285,7 @@ def test_a_run_with_a_budget_is_resumed_with_the_steps_that_were_written(
 
 def test_a_truncated_checkpoint_is_passed_over_by_name(tmp_path: Path) -> None:
     expected = outcome(train())
-    stopped(10, "adamw", tmp_path)
+    stopped(8, "adamw", tmp_path)
     before, newest = sorted((tmp_path / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=f"{newest.name} is truncated.*using {before.name}"):
@@ -296,7 +299,7 @@ def test_a_truncated_checkpoint_is_passed_over_by_name(tmp_path: Path) -> None:
 def test_without_a_whole_checkpoint_nothing_is_resumed(
     tmp_path: Path, refused: Callable[..., None]
 ) -> None:
-    stopped(10, "adamw", tmp_path)
+    stopped(8, "adamw", tmp_path)
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[::-1])
     left, learned = files(tmp_path), make_map(seed=5)
@@ -309,7 +312,7 @@ def test_without_a_whole_checkpoint_nothing_is_resumed(
 # ---------------------------------------------------------------------------- what is resumed
 
 ANOTHER: dict[str, tuple[dict[str, Any], str]] = {
-    "steps": ({"steps": 14}, "settings.steps was 13, now 14"),
+    "steps": ({"steps": 11}, "settings.steps was 10, now 11"),
     "budget": ({"seconds": 1e6}, "settings.seconds was None, now 1000000.0"),
     "batch": ({"batch": 16}, "settings.batch was 8, now 16"),
     "optimizer": ({"optimizer": "adam"}, "settings.optimizer was 'adamw', now 'adam'"),
@@ -365,7 +368,7 @@ def test_what_a_run_is_watched_by_may_change(begun: Path, tmp_path: Path) -> Non
         folder=folder, resume=True, save_seconds=3.0, progress=False, callback=seen.append
     )
     assert outcome(resumed) == outcome(train())
-    assert [report.step for report in seen] == list(range(6, 13))  # from the checkpoint on
+    assert [report.step for report in seen] == list(range(6, 10))  # from the checkpoint on
 
 
 def test_a_finished_run_is_returned_at_once(tmp_path: Path) -> None:
@@ -391,20 +394,12 @@ def test_where_there_is_nothing_a_resumed_run_starts(kind: str, tmp_path: Path) 
     assert (folder / "configuration.json").exists() and (folder / "map").exists()
 
 
-@pytest.mark.xfail(
-    reason="configuration.json.new, of a run killed while it wrote its first file, is taken for "
-    "somebody else's; and without resume the folder is said to hold a run",
-    strict=True,
-)
 def test_half_a_configuration_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
     (tmp_path / "configuration.json.new").write_text('{"settings"')
     assert outcome(train(folder=tmp_path, resume=True)) == outcome(train())
 
 
-@pytest.mark.xfail(
-    reason="the empty folders that overwrite leaves are taken for somebody else's", strict=True
-)
 def test_an_overwriting_run_killed_in_its_first_moment_is_resumed(tmp_path: Path) -> None:
     train(folder=tmp_path)
     with RunFolder(tmp_path, overwrite=True):  # and no further
@@ -524,35 +519,32 @@ def moment(kind: str, folder: Path, chance: random.Random) -> Callable[[], bool]
         known = time.time_ns()
         return lambda: (folder / "lock").stat().st_mtime_ns > known
     if kind == "step":
-        return grown(folder / "log.jsonl", chance.randrange(8000))
+        return grown(folder / "log.jsonl", chance.randrange(6000))
     if kind == "checkpoint":
-        written = grown(folder / "log.jsonl", chance.randrange(4000))
+        written = grown(folder / "log.jsonl", chance.randrange(3000))
         return lambda: written() and any((folder / "checkpoints").glob("*.new"))
     return (folder / "map").exists
 
 
 @posix
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "case", ["adamw", pytest.param("soap", marks=pytest.mark.xfail(reason=SOAP_LOSES_BITS)), "noise", "seconds"]
-)  # fmt: skip
+@pytest.mark.parametrize("case", [*optimizers()[1:4], "seconds"])
 def test_killed_again_and_again_a_run_ends_as_if_it_never_was(
     case: str, nursery: Nursery, tmp_path: Path
 ) -> None:
     folder, chance = tmp_path / "killed", random.Random(case)
-    order: dict[str, Any] = {"case": case, "steps": 150, "keep_every": 4}
+    order: dict[str, Any] = {"case": case, "steps": 100, "keep_every": 4}
     if case == "seconds":
-        order |= {"case": "adamw", "steps": None, "seconds": 2.0}
-    kills, kinds = 0, ["step", "checkpoint", "start-up", "checkpoint", "step", "map"]
-    for kind in kinds:
+        order |= {"case": "noise", "seconds": 3.0}  # for so many steps at most
+    kills = 0
+    for kind in ("step", "checkpoint", "start-up", "checkpoint", "step", "map"):
+        reached = moment(kind, folder, chance)
         pid = nursery.start(folder=folder, **order)
-        if kills == 0:  # what comes before is killed in the next test
-            wait_for(nursery, (folder / "configuration.json").exists)
-        wait_for(nursery, moment(kind, folder, chance))
+        wait_for(nursery, reached)
         with contextlib.suppress(ProcessLookupError):  # it has ended just now
             os.kill(pid, signal.SIGKILL)
         kills += nursery.status() == -signal.SIGKILL
-    assert kills >= 4
+    assert kills >= 3
     nursery.start(folder=folder, **order)
     assert nursery.status() == 0
     written = json.loads((folder / "configuration.json").read_text())["steps"]
@@ -563,7 +555,7 @@ def test_killed_again_and_again_a_run_ends_as_if_it_never_was(
 
 def wait_for(nursery: Nursery, condition: Callable[[], bool]) -> None:
     while not (condition() or nursery.ended()):
-        pass
+        time.sleep(1e-4)  # a file that is being written is there for a millisecond
 
 
 @posix
@@ -572,7 +564,7 @@ def test_killed_before_any_touch_of_its_folder_a_run_can_go_on(
     nursery: Nursery, tmp_path: Path
 ) -> None:
     """Every opening, renaming, removing and syncing of a file, from the first to the last."""
-    order: dict[str, Any] = {"case": "adamw", "steps": 5, "keep_every": 2}
+    order: dict[str, Any] = {"case": "adamw", "steps": 3, "warmup": 0, "keep_every": 2}
     nursery.start(folder=tmp_path / "whole", **order)
     assert nursery.status() == 0
     expected, touches, early = left_by(tmp_path / "whole"), 0, 0
@@ -589,7 +581,7 @@ def test_killed_before_any_touch_of_its_folder_a_run_can_go_on(
         assert nursery.status() == 0
         assert left_by(folder) == expected, touches
         shutil.rmtree(folder)
-    assert touches > 40 and early < 4
+    assert touches > 30 and early < 4
 
 
 @posix
@@ -642,7 +634,7 @@ def work(case: str, folder: str, touches: int | None = None, **more: Any) -> Non
 def nurse() -> None:
     torch.set_num_threads(1)
     _loop._OVERTIME = math.inf  # a busy machine must not cut a run short
-    train("adamw", steps=2, batch=8)  # so that the children need not warm up
+    train(steps=4)  # so that the children need not warm up
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -56,7 +56,7 @@ def run_demo(
     report = write_report(folder, sections, about, title="flowmaps: what this run shows")
     console.print(summary(sections))
     console.print(f"{time.perf_counter() - start:.0f} s in all. Report:")
-    console.print(str(report.resolve()), soft_wrap=True, highlight=False)
+    console.print(str(report.resolve()), markup=False, soft_wrap=True, highlight=False)
     return report
 
 
