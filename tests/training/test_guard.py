@@ -349,35 +349,28 @@ def read_late(patch: pytest.MonkeyPatch, window: int) -> None:
     )
 
 
-KEEP_EVERY = 5
+RATES = {"adamw": RATE, "adam": 20.0, "sgd": 3.0}  # two of them explode
 TROUBLES: dict[str, Any] = {
-    "bad": st.sets(st.sampled_from([k for k in range(STEPS - 1) if (k + 1) % KEEP_EVERY])),
-    "guard": st.builds(
-        Guard,
-        skips=st.integers(0, 3),
-        rollbacks=st.integers(0, 3),
-        explosion=st.sampled_from([1.5, 20.0, 1e4]),
-    ),
-    "fast": st.sampled_from([("adamw", RATE), ("adam", 20.0), ("sgd", 3.0)]),
+    "bad": st.sets(st.integers(0, STEPS - 1)),
+    "options": st.fixed_dictionaries(
+        {
+            "optimizer": st.sampled_from(sorted(RATES)),
+            "keep_every": st.sampled_from([1, 3, 4, 5, STEPS]),
+            "guard": st.builds(
+                Guard,
+                skips=st.integers(0, 3),
+                rollbacks=st.integers(0, 3),
+                explosion=st.sampled_from([1.5, 20.0, 1e4]),
+            ),
+        }
+    ).map(lambda chosen: chosen | {"learning_rate": RATES[chosen["optimizer"]], "clip": None}),
 }
-
-
-def settings_of(guard: Guard, fast: tuple[str, float]) -> dict[str, Any]:
-    optimizer, rate = fast
-    return {
-        "guard": guard,
-        "optimizer": optimizer,
-        "learning_rate": rate,
-        "clip": None,
-        "keep_every": KEEP_EVERY,
-    }
 
 
 @given(window=st.sampled_from([2, 3, 5, 32]), **TROUBLES)
 def test_reading_late_ends_in_the_same_weights(
-    window: int, bad: set[int], guard: Guard, fast: tuple[str, float]
+    window: int, bad: set[int], options: dict[str, Any]
 ) -> None:
-    options = settings_of(guard, fast)
     at_once = ending(Spoiled(always(*bad)), **options)
     with pytest.MonkeyPatch.context() as patch:
         read_late(patch, window)
@@ -389,15 +382,14 @@ def test_a_resumed_run_ends_in_the_same_weights(
     stop: int,
     save_seconds: float,
     bad: set[int],
-    guard: Guard,
-    fast: tuple[str, float],
+    options: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("run")
-    options = settings_of(guard, fast) | {"save_seconds": save_seconds}
-    whole = ending(Spoiled(always(*bad)), **options)
-    ended = stop_and_go(folder, stop, bad, options)
-    assert ended == whole
+    folders, options = tmp_path_factory.mktemp("runs"), options | {"save_seconds": save_seconds}
+    whole = ending(Spoiled(always(*bad)), folder=folders / "whole", **options)
+    assert stop_and_go(folders / "resumed", stop, bad, options) == whole
+    if not save_seconds:  # else see test_a_resumed_run_tells_of_what_was_before_its_checkpoint
+        assert events(folders / "resumed") == events(folders / "whole")
 
 
 def stop_and_go(folder: Path, stop: int, bad: set[int], options: dict[str, Any]) -> Any:
@@ -445,6 +437,29 @@ def test_an_explosion_before_a_last_step_that_is_skipped() -> None:
 def test_a_resumed_run_tells_of_a_skip_once(tmp_path: Path) -> None:
     train(Spoiled(always(6)), folder=tmp_path / "whole")
     stop_and_go(tmp_path / "resumed", 6, {6}, {})
+    assert events(tmp_path / "resumed") == events(tmp_path / "whole")
+
+
+@pytest.mark.xfail(
+    reason="the checkpoint written at a stop knows of the troubles since its step, the log is cut "
+    "back to its step: what happened in between is told no more",
+    strict=True,
+)
+@pytest.mark.parametrize("bad", [{6: math.inf}, {5: 1, 6: 1}], ids=["skipped", "rolled back"])
+def test_a_resumed_run_tells_of_what_was_before_its_checkpoint(
+    bad: dict[int, float], tmp_path: Path
+) -> None:
+    def stop(report: fm.training.StepReport) -> None:
+        if report.step == 7:
+            raise Stop
+
+    options: dict[str, Any] = {"save_seconds": 1e9, "guard": Guard(skips=1)}
+    whole = train(Spoiled(bad), folder=tmp_path / "whole", **options)
+    objective = Spoiled(bad)
+    with pytest.raises(Stop):
+        train(objective, folder=tmp_path / "resumed", callback=stop, **options)
+    resumed = train(objective, folder=tmp_path / "resumed", resume=True, **options)
+    assert outcome(resumed) == outcome(whole)
     assert events(tmp_path / "resumed") == events(tmp_path / "whole")
 
 
