@@ -158,6 +158,8 @@ class Loop:
             set(troubles["skipped"]), troubles["rollbacks"], troubles["slowdown"]
         )
         self.recorder.first, self.cut_short = saved["first_loss"], saved["cut_short"]
+        self.kept, self.events = Kept(self.step, saved["state"]), saved["events"]
+        self.archive.write(self.events)
         for record in self.archive.records():
             self.recorder.history.add(record)
 
@@ -176,7 +178,8 @@ class Loop:
         self.learned.train()
         self.objective.train()
         try:
-            self._keep()
+            if not self.kept.state:
+                self._keep()
             while self.step < self.steps and not self.cut_short:
                 self._make_step()
                 bar.update(self.step, self.recorder.history)
@@ -283,6 +286,7 @@ class Loop:
                 },
                 "first_loss": self.recorder.first,
                 "cut_short": self.cut_short,
+                "events": self.events,
             },
             now,
         )

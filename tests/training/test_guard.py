@@ -440,11 +440,6 @@ def test_a_resumed_run_tells_of_a_skip_once(tmp_path: Path) -> None:
     assert events(tmp_path / "resumed") == events(tmp_path / "whole")
 
 
-@pytest.mark.xfail(
-    reason="the checkpoint written at a stop knows of the troubles since its step, the log is cut "
-    "back to its step: what happened in between is told no more",
-    strict=True,
-)
 @pytest.mark.parametrize("bad", [{6: math.inf}, {5: 1, 6: 1}], ids=["skipped", "rolled back"])
 def test_a_resumed_run_tells_of_what_was_before_its_checkpoint(
     bad: dict[int, float], tmp_path: Path
