@@ -82,10 +82,9 @@ def _advance(problem: Problem, march: March) -> tuple[March, Mask]:
     last = march.h.abs() >= remaining.abs() * (1 - 1e-12)
     h = torch.where(running, torch.where(last, remaining, march.h), 0.0)
     step = problem.method.step(problem.field, problem.s + march.elapsed, h, march.x, march.first)
-    assert step.error is not None
     elapsed = torch.where(last, problem.span, march.elapsed + h)
     final = problem.field(problem.s + elapsed, step.x) if step.last is None else step.last
-    ratio = problem.norm(step.error, march.x, step.x)
+    ratio = problem.error_ratio(step, march.x)
     finite = torch.isfinite(ratio) & finite_samples(step.x) & finite_samples(final)
     accept = running & finite & (ratio <= 1)
 

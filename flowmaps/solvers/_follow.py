@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Field, State
-from flowmaps.solvers._method import Step, Stepper
-from flowmaps.solvers._runge_kutta import combine
+from flowmaps.solvers._method import Stepper
 
 __all__ = ["Followed", "follow", "replay_evaluations", "uniform"]
 
@@ -26,7 +24,7 @@ class Followed:
     Args:
         x: (batch, *event).
         states: starts of the steps, (n_steps, batch, *event).
-        slopes: see ``interpolant``, (n_steps, degree, batch, *event).
+        slopes: see ``Stepper.slopes``, (n_steps, degree, batch, *event).
     """
 
     x: Tensor
@@ -66,31 +64,19 @@ def follow(
         if record:
             last = field(left + h, step.x) if last is None else last
             starts.append(x)
-            slopes.append(interpolant(method, h, x, step, last))
+            slopes.append(method.slopes(field, left, h, x, step, last))
         x, first = step.x, last
     if not record:
         return Followed(x)
     return Followed(x, torch.stack(starts), torch.stack(slopes))
 
 
-def interpolant(method: Stepper, h: Clock, x: State, step: Step, last: State) -> Tensor:
-    """Return the slopes (degree, batch, *event) of x + theta h sum_j theta^j slopes[j] in a step.
-
-    The method's own dense weights where it has them, else cubic Hermite interpolation of both ends.
-    Slopes, not rises: they have a meaning for a step of length zero too.
-    """
-    dense = method.dense_weights
-    if dense is not None:
-        return torch.stack([combine(row, step.stages) for row in zip(*dense, strict=True)])
-    width, first = per_sample(h, x), step.stages[0]
-    mean = torch.where(width == 0, first, (step.x - x) / torch.where(width == 0, 1.0, width))
-    return torch.stack([first, 3 * mean - 2 * first - last, first + last - 2 * mean])
-
-
 def replay_evaluations(method: Stepper, steps: Any, record: bool) -> Any:
     """Count the field evaluations of ``follow``, the first value known; steps: number or tensor."""
+    cost = method.evaluations(known_first=True)
+    dense = method.dense_evaluations if record else 0
     if method.reuses_last:
-        return steps * method.evaluations(known_first=True)
+        return steps * (cost + dense)
     if record:
-        return steps * (method.evaluations(known_first=True) + 1)
+        return steps * (cost + 1 + dense)
     return steps * method.evaluations(known_first=False) - 1

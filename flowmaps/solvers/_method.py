@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Field, State
 
 __all__ = ["Method", "Step", "Stepper"]
@@ -19,6 +21,8 @@ class Step:
         error: estimate of the local error, like x, or None for methods without one.
         stages: field values inside the step, in the order of the tableau.
         last: field value at the end of the step if the method has computed it, else None.
+        coarse_error: a second estimate, of lower order, of methods that weigh two of them: with the
+            norms e of ``error`` and c of this one, e^2 / sqrt(e^2 + c^2 / 100) is held below 1.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -32,6 +36,7 @@ class Step:
     error: Tensor | None
     stages: tuple[Tensor, ...]
     last: Tensor | None
+    coarse_error: Tensor | None = None
 
 
 class Method:
@@ -76,8 +81,8 @@ class Stepper(Method, ABC):
     """Order of the embedded solution; None: no error estimate, fixed steps only."""
     dense_order: int = 3
     """Order of the interpolant inside a step, as high as a method of order ``order`` lets it be."""
-    dense_weights: tuple[tuple[float, ...], ...] | None = None
-    """Polynomials b_i(theta) without constant term, one row a stage; None: cubic Hermite."""
+    dense_evaluations: int = 0
+    """Field evaluations that ``slopes`` needs beside those of a step and the value at its end."""
     reuses_last: bool = False
     """Whether a step ends with the field value that the next one starts with."""
 
@@ -95,3 +100,21 @@ class Stepper(Method, ABC):
     @abstractmethod
     def evaluations(self, known_first: bool) -> int:
         """Count the field evaluations of one step."""
+
+    def slopes(self, field: Field, t: Clock, h: Clock, x: State, step: Step, last: State) -> Tensor:
+        """Return the interpolant of a step, x + theta h sum_j theta^j slopes[j], theta in [0, 1].
+
+        Cubic Hermite interpolation of both ends, if a method has nothing better. Slopes, not rises:
+        they have a meaning for a step of length zero too.
+
+        Args:
+            field, t, h, x: as in ``step``.
+            step: its outcome.
+            last: the field's value at its end.
+
+        Returns:
+            (degree, batch, *event).
+        """
+        width, first = per_sample(h, x), step.stages[0]
+        mean = torch.where(width == 0, first, (step.x - x) / torch.where(width == 0, 1.0, width))
+        return torch.stack([first, 3 * mean - 2 * first - last, first + last - 2 * mean])

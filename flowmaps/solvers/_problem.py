@@ -7,7 +7,7 @@ import torch
 
 from flowmaps._typing import Clock, Field, PerSample, State
 from flowmaps.solvers._controllers import Controller
-from flowmaps.solvers._method import Stepper
+from flowmaps.solvers._method import Step, Stepper
 
 __all__ = ["Problem"]
 
@@ -44,6 +44,17 @@ class Problem:
     def smallest_step(self, elapsed: Clock) -> Clock:
         """Return the step below which a sample is stuck, (batch,)."""
         return ROUNDING * torch.maximum(elapsed.abs(), FIRST * self.span.abs())
+
+    def error_ratio(self, step: Step, x: State) -> PerSample:
+        """Return the error of a step from x over its tolerance, (batch,)."""
+        assert step.error is not None
+        ratio = self.norm(step.error, x, step.x)
+        if step.coarse_error is None:
+            return ratio
+        # Hairer, Norsett, Wanner (1993), Solving ODEs I, section II.10, equation 10.17.
+        coarse = self.norm(step.coarse_error, x, step.x)
+        both = (ratio.square() + 0.01 * coarse.square()).sqrt()
+        return torch.where(both == 0, 0.0, ratio * (ratio / torch.where(both == 0, 1.0, both)))
 
     def norm(self, error: State, x: State, y: State) -> PerSample:
         """Return the root mean square of error / (atol + rtol max(|x|, |y|)), float64, (batch,)."""

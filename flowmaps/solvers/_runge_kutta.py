@@ -32,7 +32,6 @@ class ExplicitRungeKutta(Stepper):
 
     def __init_subclass__(cls) -> None:
         cls.coefficients = cls.tableau.floats
-        cls.dense_weights = cls.coefficients.b_dense
         cls.reuses_last = cls.tableau.first_same_as_last
 
     def step(self, field: Field, t: Clock, h: Clock, x: State, first: State | None = None) -> Step:
@@ -48,6 +47,13 @@ class ExplicitRungeKutta(Stepper):
             y = x + width * combine(table.b, stages)
         error = None if table.b_error is None else width * combine(table.b_error, stages)
         return Step(y, error, tuple(stages), stages[-1] if self.reuses_last else None)
+
+    def slopes(self, field: Field, t: Clock, h: Clock, x: State, step: Step, last: State) -> Tensor:
+        """Return the interpolant of a step by the tableau's weights; see Stepper.slopes."""
+        dense = self.coefficients.b_dense
+        if dense is None:
+            return super().slopes(field, t, h, x, step, last)
+        return torch.stack([combine(row, step.stages) for row in zip(*dense, strict=True)])
 
     def evaluations(self, known_first: bool) -> int:
         """Count the field evaluations of one step."""
