@@ -1,5 +1,6 @@
 """The command line, called in process, and runs of recipes made small."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -125,3 +126,20 @@ def runs(small_recipes: None, tmp_path_factory: pytest.TempPathFactory) -> dict[
         folders[name] = tmp_path_factory.mktemp("runs") / name
         assert call("train", name, "--steps", 2, "--out", folders[name]) == 0
     return folders
+
+
+@pytest.fixture
+def run(runs: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the finished checkerboard."""
+    return shutil.copytree(runs["checkerboard"], tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def files() -> Callable[[Path], dict[str, bytes]]:
+    """``files(folder)``: what every file below a folder holds, by its path from there."""
+    return _files
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
