@@ -78,7 +78,8 @@ class Stepper(Method, ABC):
     order: int
     """Order of accuracy."""
     error_order: int | None = None
-    """Order of the embedded solution; None: no error estimate, fixed steps only."""
+    """Order of the embedded solution, of two estimates the one that they have together; None: no
+    error estimate, fixed steps only."""
     dense_order: int = 3
     """Order of the interpolant inside a step, as high as a method of order ``order`` lets it be."""
     dense_evaluations: int = 0

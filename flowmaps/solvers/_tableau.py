@@ -1,5 +1,6 @@
 """Butcher tableaux of explicit Runge-Kutta methods, with what follows from the coefficients."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,6 +20,10 @@ class ButcherTableau:
         b_error: weights of the error estimate (b minus the embedded weights), or None.
         b_dense: polynomials b_i(theta) without constant term, entry [i][k] multiplying theta^(k+1),
             or None.
+        b_coarse_error: weights of a second error estimate, of lower order, or None.
+        c_dense, a_dense: nodes and rows of further stages that ``b_dense`` alone weighs. They
+            follow the stages and the field at the new state, so that the first row has
+            ``stages + 1`` entries.
 
     All entries are Fractions; decimal coefficients are the Fractions of their printed digits.
 
@@ -37,6 +42,9 @@ class ButcherTableau:
     b: Numbers
     b_error: Numbers | None = None
     b_dense: tuple[Numbers, ...] | None = None
+    b_coarse_error: Numbers | None = None
+    c_dense: Numbers = ()
+    a_dense: tuple[Numbers, ...] = ()
 
     def __post_init__(self) -> None:
         stages = len(self.c)
@@ -45,9 +53,20 @@ class ButcherTableau:
                 f"an explicit tableau of {stages} stages needs rows of 0, 1, ..., {stages - 1} "
                 f"entries, got {[len(row) for row in self.a]}"
             )
-        for name, weights in (("b", self.b), ("b_error", self.b_error), ("b_dense", self.b_dense)):
-            if weights is not None and len(weights) != stages:
-                raise ValueError(f"{name} needs {stages} entries, one a stage, got {len(weights)}")
+        further = [stages + 1 + i for i in range(len(self.c_dense))]
+        if [len(row) for row in self.a_dense] != further:
+            raise ValueError(
+                f"{len(further)} nodes in c_dense need rows of {further} entries in a_dense, "
+                f"got {[len(row) for row in self.a_dense]}"
+            )
+        for name, weights, needed in (
+            ("b", self.b, stages),
+            ("b_error", self.b_error, stages),
+            ("b_coarse_error", self.b_coarse_error, stages),
+            ("b_dense", self.b_dense, len(self.rows_of_dense)),
+        ):
+            if weights is not None and len(weights) != needed:
+                raise ValueError(f"{name} needs {needed} entries, one a stage, got {len(weights)}")
 
     @classmethod
     def parse(
@@ -57,6 +76,9 @@ class ButcherTableau:
         b: str,
         b_error: str | None = None,
         b_dense: list[str] | None = None,
+        b_coarse_error: str | None = None,
+        c_dense: str = "",
+        a_dense: Sequence[str] = (),
     ) -> "ButcherTableau":
         """Read a tableau from text: fractions or decimals between blanks, one string a row."""
         return cls(
@@ -65,6 +87,9 @@ class ButcherTableau:
             _numbers(b),
             None if b_error is None else _numbers(b_error),
             None if b_dense is None else tuple(_numbers(row) for row in b_dense),
+            None if b_coarse_error is None else _numbers(b_coarse_error),
+            _numbers(c_dense),
+            tuple(_numbers(row) for row in a_dense),
         )
 
     @property
@@ -78,6 +103,11 @@ class ButcherTableau:
         return self.stages > 1 and self.c[-1] == 1 and self.b[-1] == 0 and self.a[-1] == self.b[:-1]
 
     @property
+    def rows_of_dense(self) -> tuple[Numbers, ...]:
+        """The matrix of all stages that ``b_dense`` weighs, one row a stage."""
+        return (*self.a, self.b, *self.a_dense) if self.a_dense else self.a
+
+    @property
     def floats(self) -> "FloatTableau":
         """The same coefficients as floats, for computing."""
         return FloatTableau(
@@ -86,6 +116,9 @@ class ButcherTableau:
             _floats(self.b),
             None if self.b_error is None else _floats(self.b_error),
             None if self.b_dense is None else tuple(_floats(row) for row in self.b_dense),
+            None if self.b_coarse_error is None else _floats(self.b_coarse_error),
+            _floats(self.c_dense),
+            tuple(_floats(row) for row in self.a_dense),
         )
 
 
@@ -98,6 +131,9 @@ class FloatTableau:
     b: tuple[float, ...]
     b_error: tuple[float, ...] | None
     b_dense: tuple[tuple[float, ...], ...] | None
+    b_coarse_error: tuple[float, ...] | None
+    c_dense: tuple[float, ...]
+    a_dense: tuple[tuple[float, ...], ...]
 
 
 def _numbers(text: str) -> Numbers:
