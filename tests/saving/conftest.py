@@ -103,7 +103,19 @@ GIVEN = {"field": decay}
 KINDS: dict[str, Kind] = {
     **{
         f"solver, {method.__name__}": Kind(lambda method=method: solved(method=method()), GIVEN)
-        for method in (solvers.Euler, solvers.Midpoint, solvers.Heun, solvers.RK4)
+        for method in (
+            solvers.Euler,
+            solvers.Midpoint,
+            solvers.Heun,
+            solvers.Ralston,
+            solvers.SSPRK3,
+            solvers.Bosh3,
+            solvers.RK4,
+            solvers.Dop853,
+            solvers.SemiImplicitEuler,
+            solvers.StormerVerlet,
+            solvers.Yoshida4,
+        )
     },
     "solver, Tsit5": Kind(lambda: maps.SolverFlowMap(decay, max_steps=99, throw=False), GIVEN),
     "solver, Dopri5": Kind(

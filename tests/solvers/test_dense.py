@@ -9,17 +9,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowmaps.solvers import RK4, Dopri5, Heun, solve
+from flowmaps.solvers import RK4, Dop853, Dopri5, Heun, solve
 
 jvp: Any = torch.func.jvp  # whose result has a type of two kinds
 
 OPTIONS = [
     {},
     {"method": Dopri5()},
+    {"method": Dop853()},
     {"method": Heun(), "rtol": 1e-4, "atol": 1e-4},
     {"method": RK4(), "steps": 30},
 ]
-each_way = pytest.mark.parametrize("options", OPTIONS, ids=["tsit5", "dopri5", "heun", "rk4"])
+each_way = pytest.mark.parametrize(
+    "options", OPTIONS, ids=["tsit5", "dopri5", "dop853", "heun", "rk4"]
+)
 
 
 @each_way

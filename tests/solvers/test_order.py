@@ -8,24 +8,57 @@ import pytest
 import torch
 
 import flowmaps as fm
-from flowmaps.solvers import RK4, Dopri5, Euler, Heun, Midpoint, Stepper, Tsit5, solve
+from flowmaps.solvers import (
+    RK4,
+    SSPRK3,
+    Bosh3,
+    Dop853,
+    Dopri5,
+    Euler,
+    Heun,
+    Midpoint,
+    Ralston,
+    Stepper,
+    Tsit5,
+    solve,
+)
 
 jvp: Any = torch.func.jvp  # whose result has a type of two kinds
 
-METHODS: list[Stepper] = [Euler(), Midpoint(), Heun(), RK4(), Tsit5(), Dopri5()]
-ADAPTIVE: list[Stepper] = [Tsit5(), Dopri5()]
+METHODS: list[Stepper] = [
+    Euler(),
+    Midpoint(),
+    Heun(),
+    Ralston(),
+    SSPRK3(),
+    Bosh3(),
+    RK4(),
+    Tsit5(),
+    Dopri5(),
+    Dop853(),
+]
+ADAPTIVE: list[Stepper] = [Bosh3(), Tsit5(), Dopri5(), Dop853()]
 SHIPPED = {
     name
     for name, entry in ((name, getattr(fm.solvers, name)) for name in fm.solvers.__all__)
     if isinstance(entry, type) and hasattr(entry, "tableau")
 }
 # Where the error is clean: steps fine enough for the leading term, coarse enough for rounding.
-GRIDS = {1: [80, 120, 180], 2: [60, 90, 135], 4: [20, 30, 45], 5: [80, 120, 180]}
+GRIDS = {
+    1: [80, 120, 180],
+    2: [60, 90, 135],
+    3: [60, 90, 135],
+    4: [20, 30, 45],
+    5: [80, 120, 180],
+    8: [8, 12, 18],
+}
 FLOWS = {
     1: {"logistic": 1.0},
     2: {"logistic": 2.0, "riccati": 1.0},
+    3: {"gaussian": 2.0, "swing": 2.0},
     4: {"gaussian": 2.0, "swing": 2.0},
     5: {"swing": 3.0},
+    8: {"swing": 2.0},
 }
 CASES = [
     pytest.param(method, flow, *ends, id=f"{method!r}-{flow}-{name}")
@@ -65,9 +98,10 @@ def test_errors_fall_with_the_orders(method, flow, s, t, exact_flows) -> None:
         rates.append((velocity - rate).abs().max().item())
     # An interpolant of order q has local errors h^(q + 1), its derivative h^q.
     p, q, grid = method.order, method.dense_order, GRIDS[method.order]
-    assert slope(grid, ends) == pytest.approx(p, abs=0.2), ends
-    assert slope(grid, inside) == pytest.approx(min(p, q + 1), abs=0.2), inside
-    assert slope(grid, rates) == pytest.approx(min(p, q), abs=0.2), rates
+    within = 0.2 if p <= 5 else 0.4
+    assert slope(grid, ends) == pytest.approx(p, abs=within), ends
+    assert slope(grid, inside) == pytest.approx(min(p, q + 1), abs=within), inside
+    assert slope(grid, rates) == pytest.approx(min(p, q), abs=within), rates
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -84,17 +118,26 @@ def test_one_step_is_exact_for_powers_of_time_below_the_order(method) -> None:
         assert found.x.item() == pytest.approx(1.0, abs=1e-14)
 
 
+def tolerances(method: Stepper) -> list[float]:
+    """Those that a method of its order is for."""
+    return [10.0**-exponent for exponent in range(4, 11 if method.order > 3 else 7, 2)]
+
+
+def slack(method: Stepper) -> float:
+    """How far the error may exceed the tolerance: more steps, more errors that add up."""
+    return 10.0 if method.order > 3 else 20.0
+
+
 @pytest.mark.parametrize("method", ADAPTIVE, ids=repr)
 @pytest.mark.parametrize("ends", [(0.1, 1.8), (1.8, 0.1)], ids=["forth", "back"])
 def test_the_error_falls_with_the_tolerance(method, ends, exact) -> None:
     x = torch.tensor(exact.start)
     s, t = ends
     truth = exact.flow(torch.full((len(x),), s), torch.full((len(x),), t), x)
-    for exponent in range(4, 11, 2):
-        rtol = 10.0**-exponent
+    for rtol in tolerances(method):
         found = solve(exact.field, s, t, x, method=method, rtol=rtol, atol=rtol)
         error = ((found.x - truth).abs() / (1 + truth.abs())).max().item()
-        assert error < rtol * 10
+        assert error < rtol * slack(method)
 
 
 @pytest.mark.parametrize("method", ADAPTIVE, ids=repr)
@@ -102,11 +145,10 @@ def test_the_error_falls_with_the_tolerance(method, ends, exact) -> None:
 def test_the_error_stays_in_proportion_to_the_tolerance(method, t, pendulum) -> None:
     x, p = torch.tensor([[2.5, 0.3]]), torch.tensor([[2.0, 0.5]])
     truth = pendulum.solution(0.0, t, x[0], p[0])
-    for exponent in range(4, 11, 2):
-        rtol = 10.0**-exponent
+    for rtol in tolerances(method):
         found = solve(pendulum.field, 0.0, t, x, p, method=method, rtol=rtol, atol=rtol)
         error = ((found.x - truth).abs() / (1 + truth.abs())).max().item()
-        assert rtol / 100 < error < rtol * 100
+        assert rtol / 100 < error < rtol * 10 * slack(method)
 
 
 @pytest.mark.parametrize("method", [*ADAPTIVE, Heun()], ids=repr)

@@ -6,11 +6,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowmaps.solvers import RK4, Dopri5, Euler, Heun, Midpoint, TorchDiffEq, Tsit5, solve
+from flowmaps.solvers import (
+    RK4,
+    Bosh3,
+    Dop853,
+    Dopri5,
+    Euler,
+    Heun,
+    Midpoint,
+    TorchDiffEq,
+    Tsit5,
+    solve,
+)
 
 METHODS = {
     "tsit5": {"method": Tsit5()},
     "dopri5": {"method": Dopri5()},
+    "dop853": {"method": Dop853()},
+    "bosh3": {"method": Bosh3(), "rtol": 1e-3, "atol": 1e-3},
     "heun": {"method": Heun(), "rtol": 1e-3, "atol": 1e-3},
     "euler, fixed": {"method": Euler(), "steps": 3},
     "midpoint, fixed": {"method": Midpoint(), "steps": 3},
@@ -18,6 +31,7 @@ METHODS = {
     "rk4, one step": {"method": RK4(), "steps": 1},
     "rk4, fixed": {"method": RK4(), "steps": 3},
     "tsit5, fixed": {"method": Tsit5(), "steps": 3},
+    "dop853, fixed": {"method": Dop853(), "steps": 3},
     "torchdiffeq": {"method": TorchDiffEq()},
     "torchdiffeq, fixed": {"method": TorchDiffEq("rk4", options={"step_size": 0.25})},
 }
@@ -69,7 +83,7 @@ def test_the_probe_takes_three_calls(twins) -> None:
     assert probed.calls - plain.calls == 3
 
 
-@pytest.mark.parametrize("method", [Tsit5(), Dopri5(), Heun()], ids=repr)
+@pytest.mark.parametrize("method", [Tsit5(), Dopri5(), Dop853(), Bosh3(), Heun()], ids=repr)
 def test_steps_are_accepted_or_rejected(method) -> None:
     x = torch.tensor([[1.0], [-5.0], [0.3]])
     found = solve(bump, 0.0, torch.tensor([1.0, 0.3, 0.0]), x, method=method, rtol=1e-3).statistics
