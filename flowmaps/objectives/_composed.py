@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowmaps._checks import brief, is_number
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._loss import REDUCTIONS, Loss
@@ -176,11 +177,15 @@ class Composed(Objective):
         *,
         batch: int | None = None,
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> Draw:
         """Return a batch of times, points and data; see Objective."""
         if batch is not None and batch < 1:
             raise ValueError(f"batch must be a positive number of rows, got {batch}")
+        if not is_number(progress) or not 0 <= progress <= 1:
+            raise ValueError(
+                f"progress must be a fraction of training in [0, 1], got {brief(progress)}"
+            )
         draw = self.points.draw(source, self.times, batch, generator, progress)
         if self.middles is None:
             return draw

@@ -30,7 +30,7 @@ class Objective(nn.Module, ABC):
         *,
         batch: int | None = None,
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> Draw:
         """Return a batch of times, points and data.
 
@@ -39,10 +39,12 @@ class Objective(nn.Module, ABC):
                 whichever the objective names.
             batch: number of rows; None for every pair or trajectory once.
             generator: a CPU generator; None for torch's global one.
-            progress: fraction of training done, in [0, 1], for laws that change with it.
+            progress: fraction of training done, in [0, 1], for laws that change with it; 1 for the
+                objective as it is at the end of training, pre-training and growing spans behind it.
 
         Raises:
             TypeError: if the source is of another kind.
+            ValueError: for no rows, or a progress outside [0, 1].
         """
 
     @abstractmethod
@@ -76,6 +78,7 @@ class Objective(nn.Module, ABC):
         x1: Tensor,
         condition: Condition = None,
         generator: torch.Generator | None = None,
+        progress: float = 1.0,
     ) -> Loss:
         """Return the loss on every given pair once, at times drawn here.
 
@@ -84,6 +87,7 @@ class Objective(nn.Module, ABC):
             x0, x1: base and data samples (batch, *event); x0 None for standard normal noise.
             condition: tensor or pytree with leading batch axis.
             generator: a CPU generator.
+            progress: fraction of training done, as in draw.
         """
         pairs = Pairs(x0, x1, condition)
-        return self(learned, self.draw(pairs, generator=generator))
+        return self(learned, self.draw(pairs, generator=generator, progress=progress))

@@ -21,7 +21,7 @@ class TimeLaw(ABC):
         n: int,
         interval: tuple[float, float],
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return s and t, (n,) each, float64 on the CPU.
 
@@ -29,11 +29,11 @@ class TimeLaw(ABC):
             n: number of pairs.
             interval: lower and upper end of all times.
             generator: a CPU generator.
-            progress: fraction of training done, in [0, 1].
+            progress: fraction of training done, in [0, 1]; 1, the law as it is at last.
         """
 
     @abstractmethod
-    def diagonal(self, n: int, progress: float = 0.0) -> int:
+    def diagonal(self, n: int, progress: float = 1.0) -> int:
         """Return how many of n rows have s = t, at this progress of training."""
 
 
@@ -78,13 +78,13 @@ class Diagonal(TimeLaw):
         n: int,
         interval: tuple[float, float],
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return equal times; see TimeLaw."""
         t = _scaled(_uniform(n, generator), interval)
         return t, t.clone()
 
-    def diagonal(self, n: int, progress: float = 0.0) -> int:
+    def diagonal(self, n: int, progress: float = 1.0) -> int:
         """Return n."""
         return n
 
@@ -115,7 +115,7 @@ class SortedPair(TimeLaw):
         n: int,
         interval: tuple[float, float],
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return sorted times; see TimeLaw."""
         longest = _allowed(self.limit, progress)
@@ -124,7 +124,7 @@ class SortedPair(TimeLaw):
         s = (1 - span) * _uniform(n, generator)
         return _scaled(s, interval), _scaled(s + span, interval)
 
-    def diagonal(self, n: int, progress: float = 0.0) -> int:
+    def diagonal(self, n: int, progress: float = 1.0) -> int:
         """Return 0."""
         return 0
 
@@ -154,13 +154,13 @@ class FromStart(TimeLaw):
         n: int,
         interval: tuple[float, float],
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return times from the start; see TimeLaw."""
         span = _allowed(self.limit, progress) * _uniform(n, generator)
         return _scaled(torch.zeros_like(span), interval), _scaled(span, interval)
 
-    def diagonal(self, n: int, progress: float = 0.0) -> int:
+    def diagonal(self, n: int, progress: float = 1.0) -> int:
         """Return 0."""
         return 0
 
@@ -170,10 +170,15 @@ class Mixed(TimeLaw):
     """A fixed share of rows on the diagonal, the rest by another law.
 
     Args:
-        share: fraction of rows with s = t; of n rows it is ``round(share * n)``, always.
+        share: fraction of rows with s = t; of n rows it is ``round(share * n)``, but at least one
+            row and all but one row at most, unless the share is 0 or 1.
         rest: law of the other rows.
         pretrain: fraction of training, in [0, 1), in which all rows are on the diagonal; the other
             law's progress starts after it.
+
+    Raises:
+        ValueError: for a share or a fraction outside; at a draw of a single row, which cannot be on
+            the diagonal and off it.
 
     Example:
         >>> import flowmaps as fm
@@ -194,7 +199,7 @@ class Mixed(TimeLaw):
         n: int,
         interval: tuple[float, float],
         generator: torch.Generator | None = None,
-        progress: float = 0.0,
+        progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return diagonal pairs, then the others; see TimeLaw."""
         count = self._own(n, progress)
@@ -203,13 +208,23 @@ class Mixed(TimeLaw):
         other_s, other_t = self.rest.sample(n - count, interval, generator, after)
         return torch.cat([s, other_s]), torch.cat([t, other_t])
 
-    def diagonal(self, n: int, progress: float = 0.0) -> int:
-        """Return round(share * n), n while pre-training, and what the other law adds."""
+    def diagonal(self, n: int, progress: float = 1.0) -> int:
+        """Return the share's rows, n while pre-training, and what the other law adds."""
         count = self._own(n, progress)
         return count + self.rest.diagonal(n - count, self._after(progress))
 
     def _own(self, n: int, progress: float) -> int:
-        return n if progress < self.pretrain else round(self.share * n)
+        if n == 0 or progress < self.pretrain:
+            return n
+        if self.share in (0, 1):
+            return round(self.share * n)
+        if n == 1:
+            raise ValueError(
+                f"a share of {self.share:g} of the rows is on the diagonal, the rest is not: that "
+                "takes two rows at least, got 1; give a larger batch"
+            )
+        # a law that small batches round away would never be trained
+        return min(max(round(self.share * n), 1), n - 1)
 
     def _after(self, progress: float) -> float:
         return max(0.0, progress - self.pretrain) / (1 - self.pretrain)

@@ -3,9 +3,12 @@
 import copy
 import itertools
 import math
+from typing import Any
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 from torch.utils import _pytree as pytree
 
 import flowmaps as fm
@@ -44,7 +47,7 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize("name", LAWS)
-@pytest.mark.parametrize("n", [0, 1, 2, 7, 64])
+@pytest.mark.parametrize("n", [0, 4, 7, 64])
 def test_times_are_ordered_inside_and_counted(name: str, n: int) -> None:
     law = LAWS[name]
     for progress in (0.0, 0.4, 1.0):
@@ -60,6 +63,49 @@ def test_the_share_of_the_diagonal_is_exact() -> None:
     counts = [fm.objectives.Mixed(0.75).diagonal(n) for n in (4, 100, 256, 1001)]
     assert counts == [3, 75, 192, 751]
     assert LAWS["nested"].diagonal(8) == 6
+
+
+@given(share=st.floats(0, 1), n=st.integers(2, 300))
+def test_both_laws_of_a_mixture_have_rows_in_every_batch(share: float, n: int) -> None:
+    count = fm.objectives.Mixed(share).diagonal(n)
+    assert count == n * share if share in (0, 1) else 1 <= count <= n - 1
+    assert abs(count - share * n) <= 1
+
+
+@pytest.mark.parametrize("name", ["lsd", "esd", "psd_m", "psd_u"])
+def test_self_distillation_has_both_terms_in_every_batch(name: str) -> None:
+    objective, learned = getattr(fm.objectives, name)(), fm.maps.Identity()
+    for n in range(2, 8):
+        loss = objective.loss(learned, None, torch.randn(n, 2))
+        assert list(loss.parts) == [term.name for term in objective.terms]
+    with pytest.raises(ValueError, match="two rows at least, got 1; give a larger batch"):
+        objective.loss(learned, None, torch.randn(1, 2))
+    pretrained = getattr(fm.objectives, name)(pretrain=0.5)
+    draw = pretrained.draw(pairs(), batch=1, progress=0.2)
+    assert draw.diagonal == 1
+
+
+def test_a_draw_is_that_of_the_end_of_training_unless_told_otherwise() -> None:
+    objective = fm.objectives.lsd(pretrain=0.5, limit=fm.objectives.GrowingSpan(0.1))
+    data = pairs()
+    draws = [
+        objective.draw(data, batch=64, generator=seeded(0), **settings)
+        for settings in ({}, {"progress": 1.0}, {"progress": 0.6}, {"progress": 0.4})
+    ]
+    assert torch.equal(draws[0].t, draws[1].t) and not torch.equal(draws[0].t, draws[2].t)
+    assert [draw.diagonal for draw in draws] == [48, 48, 48, 64]
+    spans = [(draw.t - draw.s).max().item() for draw in draws]
+    assert spans[0] > 0.5 > spans[2] > spans[3] == 0.0
+    x1 = torch.randn(64, 2)
+    parts = [objective.loss(fm.maps.Identity(), None, x1, progress=p).parts for p in (0.0, 1.0)]
+    assert [len(part) for part in parts] == [1, 2]
+    assert len(objective.loss(fm.maps.Identity(), None, x1).parts) == 2
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.1, math.nan, math.inf, "half", True])
+def test_progress_is_a_fraction(progress: Any) -> None:
+    with pytest.raises(ValueError, match=r"progress must be a fraction of training in \[0, 1\]"):
+        fm.objectives.lsd().draw(pairs(), batch=4, progress=progress)
 
 
 def test_a_sorted_pair_has_the_law_of_two_sorted_uniforms() -> None:
