@@ -53,9 +53,15 @@ class Endpoint(Parametrization):
 
     def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
         """Return (g_{t,t}(x) - x) / (T - t), NaN at t = T."""
-        rest = self.time - t
+        return self.mean_velocity(network, t, t, x, condition)
+
+    def mean_velocity(
+        self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
+    ) -> Tensor:
+        """Return (g_{s,t}(x) - x) / (T - s), NaN at s = T."""
+        rest = self.time - s
         rest = torch.where(rest == 0, torch.nan, rest)
-        return (evaluate(network, t, t, x, condition) - x) / per_sample(rest, x)
+        return (evaluate(network, s, t, x, condition) - x) / per_sample(rest, x)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

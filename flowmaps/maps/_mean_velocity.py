@@ -34,6 +34,12 @@ class MeanVelocity(Parametrization):
         """Return v_{t,t}(x)."""
         return evaluate(network, t, t, x, condition)
 
+    def mean_velocity(
+        self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
+    ) -> Tensor:
+        """Return v_{s,t}(x), the network."""
+        return evaluate(network, s, t, x, condition)
+
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
         return {}

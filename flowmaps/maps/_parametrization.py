@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import check_output, time_like
+from flowmaps._checks import check_output, per_sample, shaped_like, time_like
 from flowmaps._typing import Clock, Condition, State
 
 __all__ = ["Parametrization", "evaluate"]
@@ -35,6 +36,20 @@ class Parametrization(nn.Module, ABC):
     @abstractmethod
     def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
         """Return the tangent d/dt X_{s,t}(x) at s = t."""
+
+    def mean_velocity(
+        self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
+    ) -> Tensor:
+        """Return v_{s,t}(x) of X_{s,t}(x) = x + (t - s) v_{s,t}(x), the tangent where s = t.
+
+        Overridden where it is known without a difference of states, which over a short span loses
+        most of its digits.
+        """
+        span = t - s
+        image = self(network, s, t, x, condition)
+        chord = (image - x) / per_sample(torch.where(span == 0, 1.0, span), x)
+        tangent = self.velocity(network, t, x, condition)
+        return torch.where(shaped_like(span == 0, x), tangent, chord)
 
 
 def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:

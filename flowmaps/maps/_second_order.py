@@ -51,6 +51,14 @@ class SecondOrder(Parametrization):
         psi = evaluate(network, s, t, x, condition)
         return x + h * BoundField(self.field, condition)(s, x) + 0.5 * h * h * psi
 
+    def mean_velocity(
+        self, network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition
+    ) -> Tensor:
+        """Return b(s, x) + h / 2 psi_{s,t}(x) with h = t - s."""
+        probe_once(self.field, s, t, x, condition, through=True)
+        psi = evaluate(network, s, t, x, condition)
+        return BoundField(self.field, condition)(s, x) + 0.5 * per_sample(t - s, x) * psi
+
     def velocity(self, network: nn.Module, t: Clock, x: State, condition: Condition) -> Tensor:
         """Return b(t, x)."""
         probe_once(self.field, t, t, x, condition, through=True)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from flowmaps import residuals
-from flowmaps._checks import per_sample, time_like
+from flowmaps._checks import per_sample, shaped_like, time_like
 from flowmaps._typing import Condition, Field
-from flowmaps.maps import FlowMap
+from flowmaps.maps import FlowMap, NeuralFlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._routing import constant, routed, stopped
 from flowmaps.objectives.teachers import DrawnVelocity, as_field, as_map
@@ -73,12 +73,42 @@ def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: st
 
 
 def semigroup(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """(X_{u,t}(X_{s,u}(x)) - X_{s,t}(x)) / (t - s), by way of u with the teacher's map."""
+    """(X_{u,t}(X_{s,u}(x)) - X_{s,t}(x)) / (t - s), by way of u with the teacher's map.
+
+    Between learned maps it is composed of mean velocities; elsewhere of states, whose difference
+    over a short span takes float64 or spans that are not short.
+    """
     if draw.u is None:
         raise ValueError("the draw carries no middle times u; give the objective a law of them")
-    by = as_map(teacher) if routing == "full" else stopped(as_map(teacher))
+    by = as_map(teacher)
+    if isinstance(learned, NeuralFlowMap) and isinstance(by, NeuralFlowMap):
+        return _semigroup_of_means(learned, by, draw, draw.u, routing)
+    by = by if routing == "full" else stopped(by)
     s, t, x, condition = _at(draw)
     return residuals.semigroup(learned, s, draw.u, t, x, condition, by=by) / _span(draw)
+
+
+def _semigroup_of_means(
+    learned: NeuralFlowMap, by: NeuralFlowMap, draw: Draw, u: Tensor, routing: str
+) -> Tensor:
+    """g v_{s,u}(x) + (1 - g) v_{u,t}(X_{s,u}(x)) - v_{s,t}(x), where g = (u - s) / (t - s).
+
+    The same residual without a difference of states, which divided by a short span is mostly
+    rounding in float32 and all of it in bfloat16.
+    """
+    s, t, x, condition = _at(draw)
+    meet = s == t
+    share = per_sample((u - s) / torch.where(meet, 1.0, t - s), x)
+
+    def through() -> Tensor:
+        first = by.mean_velocity(s, u, x, condition)
+        middle = x + per_sample(u - s, x) * first
+        return share * first + (1 - share) * by.mean_velocity(u, t, middle, condition)
+
+    known = through() if routing == "full" else constant(through)
+    residual = known - learned.mean_velocity(s, t, x, condition)
+    # there the relation says nothing, whatever the two velocities are
+    return torch.where(shaped_like(meet, x), 0.0, residual)
 
 
 def recorded(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
@@ -104,6 +134,8 @@ def _span(draw: Draw) -> Tensor:
 
 def _mean_velocity(learned: FlowMap, draw: Draw) -> Tensor:
     """v_{s,t}(x); on the diagonal's rows, the first ones, v_{s,s}(x)."""
+    if isinstance(learned, NeuralFlowMap):
+        return learned.mean_velocity(*_at(draw))
     equal, apart = draw[: draw.diagonal], draw[draw.diagonal :]
     parts = []
     if len(equal):

@@ -1,5 +1,7 @@
 """Residuals of principles against the same relations written in the mean velocity v itself."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,52 @@ def test_the_progressive_residual_is_that_of_mean_velocities() -> None:
         target = (1 - gamma) * first + gamma * net(u, t, middle, None)
         residual = net(s, t, x, None) - target.detach()
         assert_same(objective(fm.maps.NeuralFlowMap(net), draw), residual, net)
+
+
+def parametrizations() -> list[fm.maps.Parametrization]:
+    second = fm.maps.SecondOrder(lambda t, x: torch.stack([x[:, 1], -x[:, 0]], 1))
+    return [fm.maps.MeanVelocity(), fm.maps.Endpoint(1.5), second, Stretch()]
+
+
+class Stretch(fm.maps.Parametrization):
+    """X = x exp((t - s) v), which knows its mean velocity by the states alone."""
+
+    def forward(self, network: nn.Module, s: Tensor, t: Tensor, x: Tensor, condition: Any) -> Tensor:
+        return x * torch.exp(column(t - s).to(x) * network(s.to(x), t.to(x), x, condition))
+
+    def velocity(self, network: nn.Module, t: Tensor, x: Tensor, condition: Any) -> Tensor:
+        return x * network(t.to(x), t.to(x), x, condition)
+
+
+@pytest.mark.parametrize("routing", ["full", "target", "value"])
+@pytest.mark.parametrize("which", range(4))
+def test_the_semigroup_of_mean_velocities_is_that_of_states(which: int, routing: str) -> None:
+    """Value and gradient, with the diagonal's rows, on which both are zero."""
+    net = network()
+    learned = fm.maps.NeuralFlowMap(net, parametrizations()[which])
+    draw = o.psd_u().draw(o.Pairs(None, torch.randn(20, 2)))
+    black_box = fm.maps.ExactFlowMap(learned, velocity=learned.velocity)
+    squares = []
+    for one in (learned, black_box):
+        squares.append(o.principles.semigroup(one, one, draw, routing).square().sum(1))
+    torch.testing.assert_close(squares[0], squares[1])
+    assert not squares[0][: draw.diagonal].any() and squares[0][draw.diagonal :].all()
+    slopes = [torch.autograd.grad(square.sum(), list(net.parameters())) for square in squares]
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_progressive_residual_keeps_its_digits_on_short_spans(dtype: torch.dtype) -> None:
+    learned = fm.maps.NeuralFlowMap(network().to(dtype).double())
+    draw = off_diagonal(o.psd_m(), 400)
+    points = (100 + draw.points).to(dtype)
+    end = draw.s + 1e-3 * (draw.t - draw.s)
+    rows = {"s": draw.s, "t": end, "u": (draw.s + end) / 2}
+    exact = o.psd_m()(learned, o.Draw(**rows, points=points.double())).total.item()
+    low = o.psd_m()(learned.to(dtype), o.Draw(**rows, points=points)).total.item()
+    # mean velocities of size v are rounded to epsilon v, squared
+    size = learned.mean_velocity(rows["s"], end, points).double().square().sum(1).mean().item()
+    assert abs(low - exact) < 20 * torch.finfo(dtype).eps ** 2 * size + 0.1 * exact
 
 
 def test_the_middle_is_halfway_or_uniform() -> None:
