@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowmaps.networks._features import Waves
-from flowmaps.networks._layers import ACTIVATIONS, linear
+from flowmaps.networks._layers import ACTIVATIONS, linear, silu
 
 __all__ = ["Embedding"]
 
@@ -59,4 +58,4 @@ class Embedding(nn.Module):
         if condition is not None:
             given = condition.to(low)
             total = total + (given if self.condition is None else self.condition(given))
-        return F.silu(self.mix(F.silu(total)))
+        return silu(self.mix(silu(total)))

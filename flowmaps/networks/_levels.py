@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowmaps.networks._attention import Attention
 from flowmaps.networks._convolutions import ChannelNorm, convolution, doubled, halved
-from flowmaps.networks._layers import ACTIVATIONS, linear, normalised
+from flowmaps.networks._layers import ACTIVATIONS, linear, normalised, silu
 
 __all__ = ["ConvolutionBlock", "Level"]
 
@@ -42,9 +41,9 @@ class ConvolutionBlock(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Return the next feature map (batch, outputs, height, width)."""
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        inner = self.inner(F.silu(self.norm(h)).to(h.dtype))
+        inner = self.inner(silu(self.norm(h)).to(h.dtype))
         modulated = normalised(inner, 1) * (1 + scale) + shift
-        change = self.outer(F.silu(modulated).to(h.dtype))
+        change = self.outer(silu(modulated).to(h.dtype))
         h = change + (h if self.skip is None else self.skip(h))
         return h if self.attention is None else self.attention(h)
 

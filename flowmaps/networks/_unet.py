@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowmaps._checks import check_state
@@ -18,6 +17,7 @@ from flowmaps.networks._inputs import (
     check_times_and_precision,
     condition_features,
 )
+from flowmaps.networks._layers import silu
 from flowmaps.networks._levels import Level
 
 __all__ = ["UNet"]
@@ -126,7 +126,7 @@ class UNet(nn.Module):
         given = condition_features(condition, x, self.condition_dim, self.class_features)
         embedding = self.embedding(s, t, given)
         h = self.body(self.entry(x.to(self.head.weight.dtype)), embedding)
-        return self.head(F.silu(self.norm(h)).to(h.dtype)).to(x.dtype)
+        return self.head(silu(self.norm(h)).to(h.dtype)).to(x.dtype)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments, ready for JSON."""
