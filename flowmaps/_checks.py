@@ -22,6 +22,7 @@ __all__ = [
     "as_clock",
     "as_count",
     "as_numbers",
+    "as_positive",
     "as_time",
     "brief",
     "check_condition",
@@ -185,6 +186,21 @@ def as_count(value: Any, name: str, least: int = 1) -> int:
     if count < least:
         raise ValueError(wanted)
     return count
+
+
+def as_positive(value: Any, name: str) -> float:
+    """Return a positive, finite number of any kind as a float.
+
+    Raises:
+        TypeError: for anything else than a real number, truth values among it.
+        ValueError: if it is not positive, not finite or not a number.
+    """
+    wanted = f"{name} must be a positive, finite number, got {brief(value)}"
+    if not is_number(value):
+        raise TypeError(wanted)
+    if not 0 < value < math.inf:
+        raise ValueError(wanted)
+    return float(value)
 
 
 def as_numbers(value: float | Sequence[Any] | Tensor, name: str) -> Tensor:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from flowmaps.networks._convolutions import ChannelNorm, convolution
-from flowmaps.networks._layers import normalised
+from flowmaps.networks._convolutions import convolution
+from flowmaps.networks._layers import RMSNorm, normalised
 
 __all__ = ["Attention"]
 
@@ -33,7 +33,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.norm = ChannelNorm(channels)
+        self.norm = RMSNorm(channels, axis=1)
         self.enter = convolution(channels, 3 * channels, 1)
         self.leave = convolution(channels, channels, 1, gain=0.0)
 

@@ -1,17 +1,15 @@
 """What a network that is modulated sees of times and condition."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from flowmaps.networks._features import Waves
-from flowmaps.networks._layers import ACTIVATIONS, linear, silu
+from flowmaps.networks._layers import ACTIVATIONS, linear, span_layer
 
 __all__ = ["Embedding"]
 
 
 class Embedding(nn.Module):
-    """silu(W silu(A f(s) + B f(t - s) + C c)): start time, span and condition as one vector.
+    """act(W act(A f(s) + B f(t - s) + C c)): start time, span and condition as one vector.
 
     B starts at zero and f(0) = 0. So a new network does not depend on the span, and on the diagonal
     s = t the span adds nothing, however long it was trained: the diagonal, where a map meets its
@@ -23,26 +21,32 @@ class Embedding(nn.Module):
 
     Args:
         size: of the embedding.
-        frequencies, time_scale: of f; see ``Waves``.
+        waves: f, features of a length of time.
         condition_dim: size of c if it is a vector; 0 if there is none, or if it is a row of a
             table, which needs no C.
+        activation: ``"silu"`` or ``"tanh"``.
+        span_gain: size of B's first weights in place of zero, 1 for that of A's.
 
     Example:
         >>> import torch
-        >>> embed = Embedding(16, (1.0, 2.0), 1.0)
+        >>> embed = Embedding(16, Waves((1.0, 2.0), 1.0))
         >>> embed(torch.zeros(5), torch.ones(5), None).shape
         torch.Size([5, 16])
     """
 
     def __init__(
-        self, size: int, frequencies: Sequence[float], time_scale: float, condition_dim: int = 0
+        self,
+        size: int,
+        waves: Waves,
+        condition_dim: int = 0,
+        activation: str = "silu",
+        span_gain: float = 0.0,
     ):
         super().__init__()
-        gain = ACTIVATIONS["silu"][1]
-        self.waves = Waves(frequencies, time_scale)
-        self.start = linear(self.waves.size, size)
-        self.span = nn.Linear(self.waves.size, size, bias=False)
-        nn.init.zeros_(self.span.weight)
+        self.activation, gain = ACTIVATIONS[activation]
+        self.waves = waves
+        self.start = linear(waves.size, size)
+        self.span = span_layer(waves, size, span_gain)
         self.condition = linear(condition_dim, size) if condition_dim else None
         self.mix = linear(size, size, gain)
 
@@ -58,4 +62,4 @@ class Embedding(nn.Module):
         if condition is not None:
             given = condition.to(low)
             total = total + (given if self.condition is None else self.condition(given))
-        return silu(self.mix(silu(total)))
+        return self.activation(self.mix(self.activation(total)))

@@ -6,47 +6,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ClassFeatures", "StateFeatures", "TimeFeatures", "Waves"]
+from flowmaps._checks import as_positive
+from flowmaps.networks._constants import Constants, wide
 
-
-class TimeFeatures(nn.Module):
-    """Features of the end time t and the span t - s: both as they are, and their sines and cosines.
-
-    The span is a feature of its own so that the diagonal s = t, where a learned map meets its
-    field, is one value for all t. High frequencies make the derivative in t rough, which
-    self-distillation then has to fit: keep them low.
-
-    Args:
-        frequencies: half turns per ``scale``; sines and cosines of pi f t / scale. Empty for none.
-        scale: the length of time that counts as one.
-
-    Example:
-        >>> import torch
-        >>> TimeFeatures((1.0, 2.0), 1.0)(torch.zeros(5), torch.ones(5)).shape
-        torch.Size([5, 10])
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, frequencies: Sequence[float], scale: float):
-        super().__init__()
-        self.register_buffer("frequencies", torch.tensor(list(frequencies)), persistent=False)
-        self.scale = scale
-        self.size = 2 + 4 * len(frequencies)
-
-    def forward(self, s: Tensor, t: Tensor) -> Tensor:
-        """Return features (batch, size) of s, t (batch,) in their dtype."""
-        plain = torch.stack([t, t - s], dim=1) / self.scale
-        phase = (math.pi * plain[:, :, None] * self.frequencies.to(plain.dtype)).flatten(1)
-        return torch.cat([plain, torch.sin(phase), torch.cos(phase)], dim=1)
+__all__ = ["ClassFeatures", "StateFeatures", "Waves"]
 
 
 class Waves(nn.Module):
     """Features of one length of time u, all zero at u = 0: u, sin(pi f u) and cos(pi f u) - 1.
 
+    A length of time is a start time s, or a span t - s. High frequencies in the span make the
+    derivative in t rough, which self-distillation then has to fit: keep them low.
+
     Args:
-        frequencies: half turns f per ``scale``, as of ``TimeFeatures``.
+        frequencies: half turns f per ``scale``; empty for u alone.
         scale: the length of time that counts as one.
+
+    Raises:
+        TypeError, ValueError: for frequencies or a scale that are not positive, finite numbers.
 
     Example:
         >>> import torch
@@ -54,18 +31,18 @@ class Waves(nn.Module):
         [[0.0, 0.0, 0.0], [0.0, 1.0, -1.0], [1.0, -0.0, -2.0]]
     """
 
-    frequencies: Tensor
-
     def __init__(self, frequencies: Sequence[float], scale: float):
         super().__init__()
-        self.register_buffer("frequencies", torch.tensor(list(frequencies)), persistent=False)
-        self.scale = scale
+        self.frequencies = Constants(
+            [as_positive(f, f"frequencies[{i}]") for i, f in enumerate(frequencies)]
+        )
+        self.scale = as_positive(scale, "time_scale")
         self.size = 1 + 2 * len(frequencies)
 
     def forward(self, u: Tensor) -> Tensor:
         """Return features (batch, size) of u (batch,) in its dtype."""
         plain = u[:, None] / self.scale
-        phase = math.pi * plain * self.frequencies.to(plain.dtype)
+        phase = math.pi * plain * self.frequencies(plain.dtype)
         return torch.cat([plain, torch.sin(phase), torch.cos(phase) - 1], dim=1)
 
 
@@ -75,35 +52,39 @@ class StateFeatures(nn.Module):
     Args:
         dim: number of coordinates.
         angles: indices of coordinates with period 2 pi; shift and scale do not apply to them.
-        shift, scale: (dim,) each; a coordinate enters as (x - shift) / scale.
+        shift, scale: dim numbers each; a coordinate enters as (x - shift) / scale.
 
     Example:
         >>> import torch
-        >>> StateFeatures(2, (0,), torch.zeros(2), torch.ones(2))(torch.zeros(1, 2)).tolist()
+        >>> StateFeatures(2, (0,), [0.0, 0.0], [1.0, 1.0])(torch.zeros(1, 2)).tolist()
         [[0.0, 1.0, 0.0]]
     """
 
-    shift: Tensor
-    scale: Tensor
     lines: Tensor
     angles: Tensor
 
-    def __init__(self, dim: int, angles: Sequence[int], shift: Tensor, scale: Tensor):
+    def __init__(
+        self, dim: int, angles: Sequence[int], shift: Sequence[float], scale: Sequence[float]
+    ):
         super().__init__()
-        lines = torch.tensor([i for i in range(dim) if i not in angles], dtype=torch.long)
-        buffers = {"shift": shift[lines], "scale": scale[lines], "lines": lines}
-        buffers["angles"] = torch.tensor(list(angles), dtype=torch.long)
-        for name, value in buffers.items():
-            self.register_buffer(name, value, persistent=False)
+        lines = [i for i in range(dim) if i not in angles]
+        for name, indices in (("lines", lines), ("angles", list(angles))):
+            self.register_buffer(name, torch.tensor(indices, dtype=torch.long), persistent=False)
+        self.shift = Constants([shift[i] for i in lines])
+        self.scale = Constants([scale[i] for i in lines])
         self.size = dim + len(angles)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features (batch, size) of x (batch, dim)."""
+        """Return features (batch, size) of x (batch, dim), in float32 or better."""
+        x = x.to(wide(x))
         if self.angles.numel() == 0:
-            return (x - self.shift) / self.scale
+            return self._in_units(x)
         turn = x.index_select(1, self.angles)
-        line = (x.index_select(1, self.lines) - self.shift) / self.scale
+        line = self._in_units(x.index_select(1, self.lines))
         return torch.cat([line, torch.cos(turn), torch.sin(turn)], dim=1)
+
+    def _in_units(self, x: Tensor) -> Tensor:
+        return (x - self.shift(x.dtype)) / self.scale(x.dtype)
 
 
 class ClassFeatures(nn.Module):

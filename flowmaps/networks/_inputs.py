@@ -1,46 +1,81 @@
 """What every network here asks of its sizes, times, states and conditions."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from flowmaps._checks import as_count, as_positive, brief, is_number
 from flowmaps._typing import Condition
 from flowmaps.networks._features import ClassFeatures
 
 __all__ = [
-    "check_condition_kind",
-    "check_sizes",
-    "check_time_scale",
+    "Coordinates",
+    "as_condition_kind",
+    "as_config",
+    "as_coordinates",
+    "as_sizes",
     "check_times_and_precision",
     "condition_features",
 ]
 
 
-def check_sizes(sizes: dict[str, Any]) -> None:
-    """Raise ValueError for a size, by name, that is no positive integer."""
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+Coordinates = Sequence[float] | np.ndarray | Tensor | None
+"""A number for every coordinate of a sample, or None for the default."""
 
 
-def check_condition_kind(condition_dim: int, classes: int | None) -> None:
-    """Raise ValueError unless a network takes vectors, or labels, or nothing."""
-    if condition_dim < 0 or (classes is not None and classes < 1):
-        raise ValueError(
-            "condition_dim must be >= 0 and classes >= 1 or None, "
-            f"got {condition_dim} and {classes}"
-        )
-    if condition_dim and classes is not None:
+def as_config(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a constructor's ``locals()``, as called, in numbers and lists ready for JSON."""
+    given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
+    return {name: _plain(value) for name, value in given.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(part) for part in value]
+    return value
+
+
+def as_sizes(**sizes: Any) -> list[int]:
+    """Return positive whole numbers, in their order; errors as of ``as_count``."""
+    return [as_count(value, name) for name, value in sizes.items()]
+
+
+def as_coordinates(
+    values: Coordinates, default: float, dim: int, name: str, positive: bool = True
+) -> list[float]:
+    """Return a finite number for every coordinate, the same for all if none are given.
+
+    Raises:
+        TypeError: for what are no numbers.
+        ValueError: for another number of them, or if they are not finite, or not positive.
+    """
+    numbers = [default] * dim if values is None else _plain(values)
+    if not isinstance(numbers, list) or len(numbers) != dim:
+        got = len(numbers) if isinstance(numbers, list) else brief(values)
+        raise ValueError(f"{name} must have {dim} entries, got {got}")
+    for i, number in enumerate(numbers):
+        if positive:
+            as_positive(number, f"{name}[{i}]")
+        elif not is_number(number) or not math.isfinite(number):
+            raise ValueError(f"{name}[{i}] must be a finite number, got {brief(number)}")
+    return [float(number) for number in numbers]
+
+
+def as_condition_kind(condition_dim: Any, classes: Any) -> tuple[int, int | None]:
+    """Return both sizes; raise unless a network takes vectors, or labels, or nothing."""
+    size = as_count(condition_dim, "condition_dim", least=0)
+    number = None if classes is None else as_count(classes, "classes")
+    if size and number is not None:
         raise ValueError(
             "give condition_dim (a continuous condition) or classes (integer labels), not both"
         )
-
-
-def check_time_scale(time_scale: float) -> None:
-    """Raise ValueError unless the length of time that counts as one is positive."""
-    if not time_scale > 0:
-        raise ValueError(f"time_scale must be positive, got {time_scale}")
+    return size, number
 
 
 def check_times_and_precision(s: Tensor, t: Tensor, x: Tensor, weight: Tensor) -> None:

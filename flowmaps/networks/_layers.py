@@ -5,7 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATIONS", "PlainBody", "RMSNorm", "ResidualBody", "linear", "normalised", "silu"]
+from flowmaps.networks._features import Waves
+
+__all__ = [
+    "ACTIVATIONS",
+    "PlainBody",
+    "RMSNorm",
+    "ResidualBody",
+    "linear",
+    "normalised",
+    "silu",
+    "span_layer",
+]
 
 
 def silu(x: Tensor) -> Tensor:
@@ -37,6 +48,13 @@ def linear(inputs: int, outputs: int, gain: float = 1.0, bias_spread: float = 0.
     return layer
 
 
+def span_layer(waves: Waves, outputs: int, gain: float) -> nn.Linear:
+    """Return the layer without bias by which features of a span enter, of spread gain / sqrt(n)."""
+    layer = nn.Linear(waves.size, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=gain / waves.size**0.5)
+    return layer
+
+
 def normalised(x: Tensor, axis: int, epsilon: float = 1e-6) -> Tensor:
     """Return x at root mean square one along an axis, in float32 or better.
 
@@ -52,7 +70,14 @@ def normalised(x: Tensor, axis: int, epsilon: float = 1e-6) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last axis and multiply by a learned weight.
+    """Divide by the root mean square along an axis and multiply by a learned weight.
+
+    Along the channels of an image it takes no statistics over pixels, unlike group normalisation,
+    and so stays clear of the reductions that cost most of the time of a tangent.
+
+    Args:
+        size: along the axis.
+        axis: 1 for the channels of an image.
 
     Example:
         >>> import torch
@@ -60,14 +85,16 @@ class RMSNorm(nn.Module):
         [[1.0, 1.0]]
     """
 
-    def __init__(self, size: int, epsilon: float = 1e-6):
+    def __init__(self, size: int, axis: int = -1):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
-        self.epsilon = epsilon
+        self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (batch, size) at root mean square one, times the learned weight."""
-        return normalised(x, -1, self.epsilon).to(x.dtype) * self.weight
+        """Return x at root mean square one times the weight, in float32 or better."""
+        shape = [1] * x.ndim
+        shape[self.axis] = -1
+        return normalised(x, self.axis) * self.weight.reshape(shape)
 
 
 class ResidualBlock(nn.Module):
@@ -81,7 +108,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, embedding: int, activation: str):
         super().__init__()
-        self.activation, gain = ACTIVATIONS[activation]
+        self.activation = ACTIVATIONS[activation][0]
         self.norm = RMSNorm(width)
         self.film = linear(embedding, 2 * width, gain=0.0)
         self.inner = linear(width, width)
@@ -90,52 +117,77 @@ class ResidualBlock(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Return the next hidden state (batch, width)."""
         scale, shift = self.film(embedding).chunk(2, dim=1)
-        modulated = self.norm(h) * (1 + scale) + shift
+        modulated = (self.norm(h) * (1 + scale) + shift).to(h.dtype)
         return h + self.outer(self.activation(self.inner(modulated)))
 
 
 class PlainBody(nn.Module):
-    """``depth`` hidden layers over state and context together."""
+    """``depth`` hidden layers over state, times and condition together.
 
-    def __init__(self, state: int, context: int, width: int, depth: int, activation: str):
+    The span t - s enters the first layer through weights of its own, as in ``Embedding``.
+
+    Args:
+        state, given: sizes of the state's and the condition's features; given 0 for no condition.
+        waves: features of a length of time.
+        width, depth, activation: of the hidden layers.
+        span_gain: of the first weights of the span.
+    """
+
+    def __init__(
+        self,
+        state: int,
+        given: int,
+        waves: Waves,
+        width: int,
+        depth: int,
+        activation: str,
+        span_gain: float,
+    ):
         super().__init__()
         self.activation, gain = ACTIVATIONS[activation]
         # Spread biases put the bends of tanh all over the state space; silu needs less of that.
         spread = 0.5 if activation == "tanh" else 0.1
-        sizes = [state + context] + [width] * depth
+        sizes = [state + waves.size + given] + [width] * depth
+        self.waves = waves
         self.layers = nn.ModuleList(
             linear(a, b, gain, spread) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
+        self.span = span_layer(waves, width, span_gain)
 
-    def forward(self, state: Tensor, context: Tensor) -> Tensor:
-        """Return the last hidden state (batch, width)."""
-        h = torch.cat([state, context], dim=1)
-        for layer in self.layers:
-            h = self.activation(layer(h))
+    def forward(self, state: Tensor, s: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
+        """Return the last hidden state (batch, width); arguments in the weights' dtype but s, t."""
+        entering = [state, self.waves(s).to(state.dtype), *([] if given is None else [given])]
+        entered = torch.cat(entering, dim=1)
+        h = self.span(self.waves(t - s).to(state.dtype))
+        for number, layer in enumerate(self.layers):
+            h = self.activation(layer(entered) + h if number == 0 else layer(h))
         return h
 
 
 class ResidualBody(nn.Module):
-    """``depth`` residual blocks over the state, each modulated by an embedding of the context."""
+    """``depth`` residual blocks over the state, each modulated by an embedding.
+
+    Args:
+        state: size of the state's features.
+        embedding: module of s, t and the condition's features.
+        size: of what the embedding returns.
+        width, depth, activation: of the blocks.
+    """
 
     def __init__(
-        self, state: int, context: int, width: int, depth: int, activation: str, embedding: int
+        self, state: int, embedding: nn.Module, size: int, width: int, depth: int, activation: str
     ):
         super().__init__()
-        self.activation, gain = ACTIVATIONS[activation]
+        self.activation = ACTIVATIONS[activation][0]
         self.entry = linear(state, width)
-        self.embed = nn.ModuleList([linear(context, embedding), linear(embedding, embedding, gain)])
-        self.blocks = nn.ModuleList(
-            ResidualBlock(width, embedding, activation) for _ in range(depth)
-        )
+        self.embedding = embedding
+        self.blocks = nn.ModuleList(ResidualBlock(width, size, activation) for _ in range(depth))
         self.norm = RMSNorm(width)
 
-    def forward(self, state: Tensor, context: Tensor) -> Tensor:
-        """Return the last hidden state (batch, width)."""
-        embedding = context
-        for layer in self.embed:
-            embedding = self.activation(layer(embedding))
+    def forward(self, state: Tensor, s: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
+        """Return the last hidden state (batch, width); arguments in the weights' dtype but s, t."""
+        embedding = self.embedding(s, t, given)
         h = self.entry(state)
         for block in self.blocks:
             h = block(h, embedding)
-        return self.activation(self.norm(h))
+        return self.activation(self.norm(h)).to(h.dtype)

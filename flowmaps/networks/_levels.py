@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from flowmaps.networks._attention import Attention
-from flowmaps.networks._convolutions import ChannelNorm, convolution, doubled, halved
-from flowmaps.networks._layers import ACTIVATIONS, linear, normalised, silu
+from flowmaps.networks._convolutions import convolution, doubled, halved
+from flowmaps.networks._layers import ACTIVATIONS, RMSNorm, linear, normalised, silu
 
 __all__ = ["ConvolutionBlock", "Level"]
 
@@ -31,7 +31,7 @@ class ConvolutionBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, embedding: int, heads: int = 0):
         super().__init__()
         gain = ACTIVATIONS["silu"][1]
-        self.norm = ChannelNorm(inputs)
+        self.norm = RMSNorm(inputs, axis=1)
         self.inner = convolution(inputs, outputs, gain=gain)
         self.film = linear(embedding, 2 * outputs, gain=0.0)
         self.outer = convolution(outputs, outputs, gain=0.0)

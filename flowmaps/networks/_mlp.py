@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import check_state
-from flowmaps._typing import Condition
-from flowmaps.networks._features import ClassFeatures, StateFeatures, TimeFeatures
+from flowmaps._checks import as_count, as_positive, brief, check_state
+from flowmaps._typing import Condition, Count
+from flowmaps.networks._constants import Constants, wide
+from flowmaps.networks._embedding import Embedding
+from flowmaps.networks._features import ClassFeatures, StateFeatures, Waves
 from flowmaps.networks._inputs import (
-    check_condition_kind,
-    check_sizes,
-    check_time_scale,
+    Coordinates,
+    as_condition_kind,
+    as_config,
+    as_coordinates,
+    as_sizes,
     check_times_and_precision,
     condition_features,
 )
@@ -20,17 +23,19 @@ from flowmaps.networks._layers import ACTIVATIONS, PlainBody, ResidualBody, line
 
 __all__ = ["MLP"]
 
-Coordinates = Sequence[float] | Tensor | None
-
 
 class MLP(nn.Module):
     """Multilayer perceptron ``net(s, t, x, condition)`` whose last layer starts at zero.
 
-    It sees t and the span t - s, the state (angles as cosine and sine) and the condition. With
-    ``residual=True`` the state runs through residual blocks and an embedding of times and condition
-    modulates each: the choice for tens of dimensions and classes. Without, all enter side by side:
-    the choice for a surrogate of a small system. Weights may be bfloat16; times and features stay
-    in the inputs' precision.
+    It sees the start time s and the span t - s, the state (angles as cosine and sine) and the
+    condition. With ``residual=True`` the state runs through residual blocks and an embedding of
+    times and condition modulates each: the choice for tens of dimensions and classes. Without, all
+    enter side by side: the choice for a surrogate of a small system.
+
+    The span enters by features that vanish at s = t, times weights that start at zero: a new
+    network does not depend on it, flow matching leaves it so, and one trained by flow matching is
+    the Euler step x + (t - s) b(s, x), from which self-distillation goes on. Weights may be
+    bfloat16; times and features stay in the inputs' precision, and the units given here exact.
 
     Args:
         dim: number of coordinates of a sample; states (batch, *event) with ``event.numel() == dim``
@@ -49,9 +54,12 @@ class MLP(nn.Module):
         embedding: size of the embedding of times and condition; None for a quarter of the width.
         input_shift, input_scale: (dim,) each, in the state's units: coordinates enter as (x -
             shift) / scale.
-        output_scale: (dim,), factor of each output; None for one.
+        output_scale: (dim,), positive factor of each output; None for one.
+        span_gain: size of the span's first weights, 1 for that of the others. A map that is learned
+            off the diagonal from the first step on, as from a known field, learns faster with 1.
 
     Raises:
+        TypeError: for sizes or indices that are no whole numbers, or units that are no numbers.
         ValueError: for a size, index, activation or shape that makes no such network.
 
     Example:
@@ -62,67 +70,47 @@ class MLP(nn.Module):
         torch.Size([5, 2])
     """
 
-    output_scale: Tensor
-
     def __init__(
         self,
-        dim: int,
-        width: int = 256,
-        depth: int = 4,
-        condition_dim: int = 0,
-        classes: int | None = None,
-        angles: Sequence[int] = (),
+        dim: Count,
+        width: Count = 256,
+        depth: Count = 4,
+        condition_dim: Count = 0,
+        classes: Count | None = None,
+        angles: Sequence[Count] = (),
         frequencies: Sequence[float] = (1.0, 2.0, 4.0),
         time_scale: float = 1.0,
         activation: str = "silu",
         residual: bool = False,
-        embedding: int | None = None,
+        embedding: Count | None = None,
         input_shift: Coordinates = None,
         input_scale: Coordinates = None,
         output_scale: Coordinates = None,
+        span_gain: float = 0.0,
     ):
         super().__init__()
-        sizes = {"dim": dim, "width": width, "depth": depth}
-        if embedding is not None:
-            sizes["embedding"] = embedding
-        check_sizes(sizes)
-        check_condition_kind(condition_dim, classes)
-        check_time_scale(time_scale)
+        self._config = as_config(locals())
+        dim, width, depth = as_sizes(dim=dim, width=width, depth=depth)
+        size = max(width // 4, 1) if embedding is None else as_count(embedding, "embedding")
+        condition_dim, classes = as_condition_kind(condition_dim, classes)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
-        size = max(width // 4, 1) if embedding is None else embedding
-        angles = _check_angles(angles, dim)
+        shift = as_coordinates(input_shift, 0.0, dim, "input_shift", positive=False)
+        scale = as_coordinates(input_scale, 1.0, dim, "input_scale")
+        waves = Waves(frequencies, time_scale)
+        gain = as_positive(span_gain, "span_gain") if span_gain else 0.0
         self.dim, self.condition_dim, self.classes = dim, condition_dim, classes
-        self._config = {
-            "dim": dim,
-            "width": width,
-            "depth": depth,
-            "condition_dim": condition_dim,
-            "classes": classes,
-            "angles": list(angles),
-            "frequencies": [float(f) for f in frequencies],
-            "time_scale": float(time_scale),
-            "activation": activation,
-            "residual": residual,
-            "embedding": embedding,
-            "input_shift": _as_list(input_shift),
-            "input_scale": _as_list(input_scale),
-            "output_scale": _as_list(output_scale),
-        }
-        shift = _coordinates(input_shift, 0.0, dim, "input_shift")
-        scale = _coordinates(input_scale, 1.0, dim, "input_scale", positive=True)
-        self.state_features = StateFeatures(dim, angles, shift, scale)
-        self.time_features = TimeFeatures(frequencies, time_scale)
+        self.state_features = StateFeatures(dim, _as_angles(angles, dim), shift, scale)
         self.class_features = None if classes is None else ClassFeatures(classes, size)
-        context = self.time_features.size + (condition_dim if classes is None else size)
         states = self.state_features.size
         if residual:
-            self.body = ResidualBody(states, context, width, depth, activation, size)
+            embed = Embedding(size, waves, condition_dim, activation, gain)
+            self.body = ResidualBody(states, embed, size, width, depth, activation)
         else:
-            self.body = PlainBody(states, context, width, depth, activation)
+            given = condition_dim if classes is None else size
+            self.body = PlainBody(states, given, waves, width, depth, activation, gain)
         self.head = linear(width, dim, gain=0.0)
-        spread = _coordinates(output_scale, 1.0, dim, "output_scale")
-        self.register_buffer("output_scale", spread, persistent=False)
+        self.output_scale = Constants(as_coordinates(output_scale, 1.0, dim, "output_scale"))
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor, condition: Condition = None) -> Tensor:
         """Return the network's value, shape and dtype of x.
@@ -140,10 +128,10 @@ class MLP(nn.Module):
         self._check_inputs(s, t, x)
         state = self.state_features(x.reshape(x.shape[0], self.dim))
         given = condition_features(condition, x, self.condition_dim, self.class_features)
-        context = [self.time_features(s, t), *([] if given is None else [given])]
         low = self.head.weight.dtype
-        hidden = self.body(state.to(low), torch.cat([part.to(low) for part in context], dim=1))
-        return (self.head(hidden).to(x.dtype) * self.output_scale.to(x.dtype)).reshape(x.shape)
+        hidden = self.body(state.to(low), s, t, None if given is None else given.to(low))
+        value = self.head(hidden).to(wide(x)) * self.output_scale(wide(x))
+        return value.to(x.dtype).reshape(x.shape)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments, ready for JSON."""
@@ -159,24 +147,11 @@ class MLP(nn.Module):
         check_times_and_precision(s, t, x, self.head.weight)
 
 
-def _check_angles(angles: Sequence[int], dim: int) -> tuple[int, ...]:
-    if len(set(angles)) != len(angles) or any(not 0 <= i < dim for i in angles):
-        raise ValueError(f"angles must be different indices in 0..{dim - 1}, got {tuple(angles)}")
-    return tuple(int(i) for i in angles)
-
-
-def _as_list(values: Coordinates) -> list[float] | None:
-    return (
-        None if values is None else torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
-    )
-
-
-def _coordinates(
-    values: Coordinates, default: float, dim: int, name: str, positive: bool = False
-) -> Tensor:
-    tensor = torch.full((dim,), default) if values is None else torch.tensor(_as_list(values))
-    if tensor.shape != (dim,):
-        raise ValueError(f"{name} must have {dim} entries, got {tensor.numel()}")
-    if positive and not bool((tensor > 0).all()):
-        raise ValueError(f"{name} must be positive, got {tensor.tolist()}")
-    return tensor
+def _as_angles(angles: Sequence[Count], dim: int) -> list[int]:
+    """Return different indices of coordinates; raise for anything else."""
+    if not isinstance(angles, Sequence):
+        raise TypeError(f"angles must be indices of coordinates such as (0,), got {brief(angles)}")
+    indices = [as_count(i, f"angles[{n}]", least=0) for n, i in enumerate(angles)]
+    if len(set(indices)) != len(indices) or any(i >= dim for i in indices):
+        raise ValueError(f"angles must be different indices in 0..{dim - 1}, got {indices}")
+    return indices

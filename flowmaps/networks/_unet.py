@@ -5,19 +5,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from flowmaps._checks import check_state
-from flowmaps._typing import Condition
-from flowmaps.networks._convolutions import ChannelNorm, convolution
+from flowmaps._checks import as_count, check_state
+from flowmaps._typing import Condition, Count
+from flowmaps.networks._convolutions import convolution
 from flowmaps.networks._embedding import Embedding
-from flowmaps.networks._features import ClassFeatures
+from flowmaps.networks._features import ClassFeatures, Waves
 from flowmaps.networks._inputs import (
-    check_condition_kind,
-    check_sizes,
-    check_time_scale,
+    as_condition_kind,
+    as_config,
+    as_sizes,
     check_times_and_precision,
     condition_features,
 )
-from flowmaps.networks._layers import silu
+from flowmaps.networks._layers import RMSNorm, silu
 from flowmaps.networks._levels import Level
 
 __all__ = ["UNet"]
@@ -51,6 +51,7 @@ class UNet(nn.Module):
         embedding: size of the embedding of times and condition; None for four times the width.
 
     Raises:
+        TypeError: for sizes that are no whole numbers.
         ValueError: for a size, resolution or number of heads that makes no such network.
 
     Source:
@@ -67,46 +68,32 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        width: int = 64,
-        multipliers: Sequence[int] = (1, 2),
-        blocks: int = 2,
-        attention: Sequence[int] = (),
-        heads: int = 4,
-        condition_dim: int = 0,
-        classes: int | None = None,
+        shape: Sequence[Count],
+        width: Count = 64,
+        multipliers: Sequence[Count] = (1, 2),
+        blocks: Count = 2,
+        attention: Sequence[Count] = (),
+        heads: Count = 4,
+        condition_dim: Count = 0,
+        classes: Count | None = None,
         frequencies: Sequence[float] = (1.0, 2.0, 4.0),
         time_scale: float = 1.0,
-        embedding: int | None = None,
+        embedding: Count | None = None,
     ):
         super().__init__()
-        sizes = {"width": width, "blocks": blocks, "heads": heads}
-        check_sizes(sizes if embedding is None else {**sizes, "embedding": embedding})
-        check_condition_kind(condition_dim, classes)
-        check_time_scale(time_scale)
-        self._config = {
-            "shape": _integers(shape, "shape"),
-            "width": width,
-            "multipliers": _integers(multipliers, "multipliers"),
-            "blocks": blocks,
-            "attention": _integers(attention, "attention"),
-            "heads": heads,
-            "condition_dim": condition_dim,
-            "classes": classes,
-            "frequencies": [float(f) for f in frequencies],
-            "time_scale": float(time_scale),
-            "embedding": embedding,
-        }
-        self.shape = _image_shape(shape, len(multipliers))
-        self.condition_dim = condition_dim
-        channels = [width * m for m in multipliers]
-        size = 4 * width if embedding is None else embedding
+        self._config = as_config(locals())
+        width, blocks, heads = as_sizes(width=width, blocks=blocks, heads=heads)
+        size = 4 * width if embedding is None else as_count(embedding, "embedding")
+        self.condition_dim, classes = as_condition_kind(condition_dim, classes)
+        channels = [width * m for m in _integers(multipliers, "multipliers")]
+        self.shape = _image_shape(_integers(shape, "shape"), len(channels))
+        heights = _integers(attention, "attention")
+        heads_of_level = _heads(heights, heads, self.shape[1], channels)
         self.class_features = None if classes is None else ClassFeatures(classes, size)
-        self.embedding = Embedding(size, frequencies, time_scale, condition_dim)
+        self.embedding = Embedding(size, Waves(frequencies, time_scale), self.condition_dim)
         self.entry = convolution(self.shape[0], width)
-        heads_of_level = _heads(attention, heads, self.shape[1], channels)
         self.body = Level(width, channels, blocks, heads_of_level, size)
-        self.norm = ChannelNorm(channels[0])
+        self.norm = RMSNorm(channels[0], axis=1)
         self.head = convolution(channels[0], self.shape[0], gain=0.0)
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor, condition: Condition = None) -> Tensor:
@@ -144,12 +131,11 @@ class UNet(nn.Module):
         check_times_and_precision(s, t, x, self.head.weight)
 
 
-def _integers(values: Sequence[int], name: str) -> list[int]:
-    """Return positive integers as a list; raise ValueError for anything else."""
+def _integers(values: Sequence[Count], name: str) -> list[int]:
+    """Return positive whole numbers as a list; raise for anything else."""
     if not isinstance(values, Sequence):
-        raise ValueError(f"{name} must be a sequence of integers such as (4, 2), got {values!r}")
-    check_sizes({f"{name}[{i}]": value for i, value in enumerate(values)})
-    return list(values)
+        raise TypeError(f"{name} must be a sequence of integers such as (4, 2), got {values!r}")
+    return [as_count(value, f"{name}[{i}]") for i, value in enumerate(values)]
 
 
 def _image_shape(shape: Sequence[int], levels: int) -> tuple[int, ...]:

@@ -56,6 +56,7 @@ class PendulumRecipe(Recipe):
             angles=(0,),
             activation="tanh",
             frequencies=(),
+            span_gain=1.0,
             time_scale=self.span,
             input_scale=[1.0, 4.0],
             output_scale=_scales(problem)[1],

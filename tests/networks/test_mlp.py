@@ -1,16 +1,17 @@
 """The multilayer perceptron: features, shapes, conditions, and every transformation it claims."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import flowmaps as fm
-from flowmaps.networks._features import TimeFeatures
 from flowmaps.networks._layers import RMSNorm
 
 BATCH = 5
@@ -44,6 +45,13 @@ def arguments(kind: str, batch: int = BATCH) -> tuple[Tensor, Tensor, Tensor, Te
     elif "condition" in kind:
         condition = torch.randn(batch, 2)
     return s, s + span, x, condition
+
+
+def span_of(network: fm.networks.MLP) -> nn.Parameter:
+    """The weights by which the span enters."""
+    found = [p for name, p in network.named_parameters() if name.endswith("span.weight")]
+    assert len(found) == 1
+    return found[0]
 
 
 def along_a_line(kind: str) -> tuple[Callable[[Tensor], Tensor], fm.networks.MLP]:
@@ -217,18 +225,100 @@ def test_inputs_and_outputs_are_scaled() -> None:
     )
 
 
-def test_time_features_by_hand() -> None:
-    features = TimeFeatures((1.0,), 2.0)(torch.tensor([0.5]), torch.tensor([1.0]))
-    u, h = 0.5, 0.25
-    expected = [
-        u,
-        h,
-        math.sin(math.pi * u),
-        math.sin(math.pi * h),
-        math.cos(math.pi * u),
-        math.cos(math.pi * h),
-    ]
-    torch.testing.assert_close(features, torch.tensor([expected]))
+UNITS: dict[str, Any] = {
+    "angles": (1,),
+    "frequencies": (10.03, 0.3),
+    "input_shift": [273.15, 0.0, 0.1],
+    "input_scale": [0.1, 1.0, 3.3],
+    "output_scale": [0.3, 1.7, 0.1],
+}
+
+
+@pytest.mark.parametrize("convert", ["bfloat16", "half", "float", "double"])
+def test_physical_constants_are_exact_in_every_precision(convert: str) -> None:
+    """Only weights are rounded: they are all that differs from a network built with them."""
+    network = randomised(fm.networks.MLP(dim=3, width=16, depth=2, **UNITS))
+    low = getattr(copy.deepcopy(network), convert)()
+    exact = fm.networks.MLP(dim=3, width=16, depth=2, **UNITS).double()
+    exact.load_state_dict(low.state_dict())
+    s, t, x, _ = arguments("silu")
+    x = x + torch.tensor([273.15, 0.0, 0.0])
+    if convert == "double":
+        assert torch.equal(low(s, t, x), exact(s, t, x))
+        assert torch.equal(low(s, t, x), network(s, t, x))
+        return
+    s, t, x = s.float(), t.float(), x.float()
+    expected = exact(s.double(), t.double(), x.double())
+    rounding = torch.finfo(low.head.weight.dtype).eps
+    error = (low(s, t, x) - expected).abs().max() / expected.abs().max()
+    assert error < 20 * rounding + 3e-3  # float32 knows 273.15 to 1e-5, a tenth of a percent here
+
+
+def test_constants_survive_a_network_made_without_memory() -> None:
+    network = randomised(fm.networks.MLP(dim=3, width=8, depth=1, **UNITS)).bfloat16()
+    with torch.device("meta"):
+        empty = fm.networks.MLP(dim=3, width=8, depth=1, **{**UNITS, "angles": ()}).bfloat16()
+    filled = empty.to_empty(device="cpu")
+    assert filled.output_scale(torch.float64).tolist() == UNITS["output_scale"]
+    assert filled.state_features.scale(torch.float64).tolist() == UNITS["input_scale"]
+    assert network.state_features.shift(torch.float64).tolist() == [273.15, 0.1]
+    assert "exact" not in " ".join(network.state_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_network_does_not_depend_on_the_span(kind: str) -> None:
+    network = build(kind)
+    nn.init.zeros_(span_of(network))
+    s, t, x, condition = arguments(kind)
+    assert torch.equal(network(s, t, x, condition), network(s, s, x, condition))
+    assert not torch.allclose(network(s, t, x, condition), network(t, t, x, condition))
+    assert not span_of(fm.networks.MLP(dim=3, width=16, depth=2, **KINDS[kind])).any()
+    eager = fm.networks.MLP(dim=3, width=16, depth=2, span_gain=1.0, **KINDS[kind])
+    assert span_of(eager).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_the_diagonal_the_span_never_matters(kind: str) -> None:
+    """So flow matching, which sees the diagonal alone, leaves the span's weights at zero."""
+    network = build(kind)
+    s, t, x, condition = arguments(kind)
+    diagonal, off = network(s, s, x, condition), network(s, t, x, condition)
+    diagonal.square().sum().backward()
+    span = span_of(network)
+    assert span.grad is not None and span.grad.abs().max() == 0.0
+    with torch.no_grad():
+        span.zero_()
+    assert torch.equal(network(s, s, x, condition), diagonal)
+    assert not torch.allclose(network(s, t, x, condition), off)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_after_flow_matching_the_map_is_the_euler_step(residual: bool) -> None:
+    torch.set_default_dtype(torch.float32)
+    network = fm.networks.MLP(dim=2, width=16, depth=2, residual=residual)
+    learned = fm.maps.NeuralFlowMap(network)
+    data = fm.objectives.Pairs(None, torch.randn(200, 2) + 3)
+    matching = fm.objectives.flow_matching()
+    fm.training.fit(learned, matching, data, steps=20, batch=32, progress=False)
+    s, t, x = torch.rand(9), torch.rand(9), torch.randn(9, 2)
+    first, last = torch.minimum(s, t), torch.maximum(s, t)
+    step = (last - first)[:, None] * learned.velocity(first, x)
+    assert step.abs().max() > 0.01
+    torch.testing.assert_close(learned(first, last, x), x + step)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_every_parameter(kind: str) -> None:
+    """The head starts at zero, span and second layers too: each step wakes what lies behind one."""
+    network = fm.networks.MLP(dim=3, width=16, depth=2, **KINDS[kind])
+    update = torch.optim.Adam(network.parameters(), lr=1e-2)
+    s, t, x, condition = arguments(kind)
+    for _ in range(4):
+        network.zero_grad()
+        (network(s, t, x, condition) - x.flip(1)).square().mean().backward()
+        update.step()
+    silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
 
 
 def test_no_class_is_a_class_of_its_own() -> None:
@@ -250,6 +340,14 @@ def test_rms_norm_keeps_statistics_in_float32() -> None:
     assert RMSNorm(4096).bfloat16()(x).float().sub(1).abs().max() < 1e-6
 
 
+def test_numbers_of_numpy_make_a_network_too() -> None:
+    settings = {"dim": np.int64(3), "width": np.int32(8), "classes": np.int64(4)}
+    network = fm.networks.MLP(**settings, depth=1, input_scale=np.ones(3))
+    again = fm.networks.MLP(**json.loads(json.dumps(network.config())))
+    again.load_state_dict(network.state_dict())
+    assert again.config()["input_scale"] == [1.0, 1.0, 1.0]
+
+
 def test_config_rebuilds_the_network() -> None:
     for settings in KINDS.values():
         network = fm.networks.MLP(dim=3, width=16, depth=2, output_scale=torch.ones(3), **settings)
@@ -260,27 +358,38 @@ def test_config_rebuilds_the_network() -> None:
 
 # ---------------------------------------------------------------------------- bad input
 
-BUILDS: dict[str, tuple[dict[str, Any], str]] = {
-    "no coordinates": ({"dim": 0}, "dim must be a positive integer"),
-    "no width": ({"width": 0}, "width must be a positive integer"),
-    "no depth": ({"depth": -1}, "depth must be a positive integer"),
-    "activation": ({"activation": "relu"}, "activation must be one of"),
-    "both conditions": ({"condition_dim": 2, "classes": 3}, "not both"),
-    "no classes": ({"classes": 0}, "classes >= 1"),
-    "no embedding": ({"embedding": 0}, "embedding must be a positive integer"),
-    "half an embedding": ({"embedding": 2.5}, "embedding must be a positive integer"),
-    "angle outside": ({"angles": (3,)}, "indices in 0..2"),
-    "angle twice": ({"angles": (1, 1)}, "different indices"),
-    "time scale": ({"time_scale": 0.0}, "time_scale must be positive"),
-    "scale of another size": ({"input_scale": [1.0]}, "input_scale must have 3 entries"),
-    "scale not positive": ({"input_scale": [1.0, 0.0, 1.0]}, "input_scale must be positive"),
+WHOLE = "must be a whole number of at least"
+POSITIVE = "must be a positive, finite number"
+BUILDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "no coordinates": ({"dim": 0}, ValueError, f"dim {WHOLE} 1, got 0"),
+    "no width": ({"width": 0}, ValueError, f"width {WHOLE} 1, got 0"),
+    "no depth": ({"depth": -1}, ValueError, f"depth {WHOLE} 1, got -1"),
+    "activation": ({"activation": "relu"}, ValueError, "activation must be one of"),
+    "both conditions": ({"condition_dim": 2, "classes": 3}, ValueError, "not both"),
+    "no classes": ({"classes": 0}, ValueError, f"classes {WHOLE} 1, got 0"),
+    "classes by name": ({"classes": True}, TypeError, f"classes {WHOLE} 1, got True"),
+    "half a condition": ({"condition_dim": 1.5}, TypeError, f"condition_dim {WHOLE} 0, got 1.5"),
+    "no embedding": ({"embedding": 0}, ValueError, f"embedding {WHOLE} 1"),
+    "half an embedding": ({"embedding": 2.5}, TypeError, f"embedding {WHOLE} 1"),
+    "angle outside": ({"angles": (3,)}, ValueError, "indices in 0..2"),
+    "angle twice": ({"angles": (1, 1)}, ValueError, "different indices"),
+    "half an angle": ({"angles": (0.5,)}, TypeError, rf"angles\[0\] {WHOLE} 0, got 0.5"),
+    "a number for angles": ({"angles": 0}, TypeError, "angles must be indices"),
+    "time scale": ({"time_scale": 0.0}, ValueError, f"time_scale {POSITIVE}"),
+    "endless time scale": ({"time_scale": math.inf}, ValueError, f"time_scale {POSITIVE}"),
+    "gain": ({"span_gain": -1.0}, ValueError, f"span_gain {POSITIVE}"),
+    "frequency": ({"frequencies": (1.0, math.nan)}, ValueError, rf"frequencies\[1\] {POSITIVE}"),
+    "scale of another size": ({"input_scale": [1.0]}, ValueError, "must have 3 entries, got 1"),
+    "scale": ({"input_scale": [1.0, 0.0, 1.0]}, ValueError, rf"input_scale\[1\] {POSITIVE}"),
+    "shift": ({"input_shift": [1.0, math.inf, 1.0]}, ValueError, "must be a finite number"),
+    "output": ({"output_scale": [1.0, 1.0, math.nan]}, ValueError, POSITIVE),
 }
 
 
 @pytest.mark.parametrize("case", BUILDS)
 def test_a_network_that_cannot_be_is_refused(case: str) -> None:
-    settings, message = BUILDS[case]
-    with pytest.raises(ValueError, match=message):
+    settings, error, message = BUILDS[case]
+    with pytest.raises(error, match=message):
         fm.networks.MLP(**{"dim": 3, "width": 8, "depth": 1, **settings})
 
 

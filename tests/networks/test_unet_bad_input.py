@@ -10,8 +10,14 @@ import flowmaps as fm
 BUILDS: dict[str, tuple[dict[str, Any], str]] = {
     "a number as shape": ({"shape": 8}, "shape must be a sequence of integers"),
     "two sizes": ({"shape": (8, 8)}, r"shape must be \(channels, height, width\), got \(8, 8\)"),
-    "no channels": ({"shape": (0, 8, 8)}, r"shape\[0\] must be a positive integer, got 0"),
-    "half a pixel": ({"shape": (1, 7.5, 8)}, r"shape\[1\] must be a positive integer, got 7.5"),
+    "no channels": (
+        {"shape": (0, 8, 8)},
+        r"shape\[0\] must be a whole number of at least 1, got 0",
+    ),
+    "half a pixel": (
+        {"shape": (1, 7.5, 8)},
+        r"shape\[1\] must be a whole number of at least 1, got 7.5",
+    ),
     "odd height": (
         {"shape": (1, 7, 8)},
         "height and width must be multiples of 2, got 7 and 8; pad",
@@ -22,16 +28,19 @@ BUILDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no levels": ({"multipliers": ()}, "a number for every level, got none"),
     "a number as multipliers": ({"multipliers": 2}, "multipliers must be a sequence"),
-    "multiplier": ({"multipliers": (1, 0)}, r"multipliers\[1\] must be a positive integer"),
-    "no width": ({"width": 0}, "width must be a positive integer"),
-    "no blocks": ({"blocks": 0}, "blocks must be a positive integer"),
-    "half an embedding": ({"embedding": 2.5}, "embedding must be a positive integer"),
+    "multiplier": (
+        {"multipliers": (1, 0)},
+        r"multipliers\[1\] must be a whole number of at least 1",
+    ),
+    "no width": ({"width": 0}, "width must be a whole number of at least 1"),
+    "no blocks": ({"blocks": 0}, "blocks must be a whole number of at least 1"),
+    "half an embedding": ({"embedding": 2.5}, "embedding must be a whole number of at least 1"),
     "a number as attention": ({"attention": 8}, "attention must be a sequence"),
     "attention elsewhere": ({"attention": (8, 2)}, r"among \[8, 4\], got \(8, 2\)"),
     "heads": ({"attention": (4,), "heads": 3}, "got 3 heads, 8 channels"),
     "both conditions": ({"condition_dim": 2, "classes": 3}, "not both"),
-    "no classes": ({"classes": 0}, "classes >= 1"),
-    "time scale": ({"time_scale": 0.0}, "time_scale must be positive"),
+    "no classes": ({"classes": 0}, "classes must be a whole number of at least 1"),
+    "time scale": ({"time_scale": 0.0}, "time_scale must be a positive, finite number"),
 }
 
 
@@ -42,7 +51,7 @@ def build(**settings: Any) -> fm.networks.UNet:
 @pytest.mark.parametrize("case", BUILDS)
 def test_a_network_that_cannot_be_is_refused(case: str) -> None:
     settings, message = BUILDS[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         build(**settings)
 
 

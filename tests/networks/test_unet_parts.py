@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import flowmaps as fm
 from flowmaps.networks._attention import Attention
-from flowmaps.networks._convolutions import ChannelNorm, doubled, halved
+from flowmaps.networks._convolutions import doubled, halved
 from flowmaps.networks._features import Waves
 from flowmaps.networks._layers import RMSNorm
 from flowmaps.networks._levels import ConvolutionBlock
@@ -50,15 +50,15 @@ def test_resolutions_by_hand() -> None:
     assert torch.equal(doubled(h), F.interpolate(h, scale_factor=2, mode="nearest"))
 
 
-def test_channel_norm_is_rms_norm_along_the_channels() -> None:
+def test_rms_norm_runs_along_any_axis() -> None:
     h = torch.randn(2, 6, 3, 4)
-    channel, last = randomised(ChannelNorm(6)), RMSNorm(6)
+    channel, last = randomised(RMSNorm(6, axis=1)), RMSNorm(6)
     last.load_state_dict(channel.state_dict())
     torch.testing.assert_close(channel(h), last(h.movedim(1, -1)).movedim(-1, 1))
     # In bfloat16 the squares of 300 sum to 2^k steps and miss by percents.
     large = torch.full((1, 4096, 1, 1), 300.0, dtype=torch.bfloat16)
-    assert ChannelNorm(4096).bfloat16()(large).float().sub(1).abs().max() < 1e-6
-    assert ChannelNorm(6)(torch.zeros(1, 6, 1, 1)).abs().max() == 0.0
+    assert RMSNorm(4096, axis=1).bfloat16()(large).float().sub(1).abs().max() < 1e-6
+    assert RMSNorm(6, axis=1)(torch.zeros(1, 6, 1, 1)).abs().max() == 0.0
 
 
 def test_attention_is_torchs() -> None:
