@@ -18,6 +18,7 @@ from flowmaps._checks import (
     check_condition,
     check_output,
     check_state,
+    method_owner,
     repeat_rows,
     time_like,
 )
@@ -45,7 +46,9 @@ def _field(field: Field, t: Time, x: Tensor, condition: Condition, check_field: 
     clock, extra = as_clock(t, x, "t"), () if condition is None else (condition,)
     if check_field:
         probe_once(field, clock, clock, x, condition, noisy=True)
-    return check_output(field(time_like(clock, x), x, *extra), x, "the field")
+    # the velocity of a flow map takes clocks: rounded to float32 they may be outside its times
+    time = clock if isinstance(method_owner(field), FlowMap) else time_like(clock, x)
+    return check_output(field(time, x, *extra), x, "the field")
 
 
 def _map(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:

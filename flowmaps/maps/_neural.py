@@ -73,9 +73,7 @@ class NeuralFlowMap(FlowMap):
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.parametrization.velocity(self.network, as_clock(t, x, "t"), x, condition)
 
-    def mean_velocity(
-        self, s: Time, t: Time, x: Tensor, condition: Condition = None
-    ) -> Tensor:
+    def mean_velocity(self, s: Time, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
         """Return v_{s,t}(x) of X_{s,t}(x) = x + (t - s) v_{s,t}(x): (batch, *event).
 
         In low precision far better over short spans than the difference of states divided by them.

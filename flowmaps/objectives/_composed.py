@@ -8,31 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowmaps._checks import brief, is_number
+from flowmaps._checks import as_count, brief, is_number
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._learned import check_learned
 from flowmaps.objectives._loss import REDUCTIONS, Loss
 from flowmaps.objectives._middles import MiddleLaw
 from flowmaps.objectives._objective import Objective
 from flowmaps.objectives._points import PointLaw
 from flowmaps.objectives._routing import check_routing
+from flowmaps.objectives._spelling import spelled
 from flowmaps.objectives._times import TimeLaw
-from flowmaps.objectives.principles import Principle
+from flowmaps.objectives.principles import Principle, recorded
 from flowmaps.objectives.teachers import Teacher
 
 __all__ = ["Composed", "Term"]
 
 ROWS = ("all", "diagonal", "off diagonal")
-
-
-def spelled(value: Any) -> str:
-    """Return an object as the call that makes it, as far as its attributes tell; no addresses."""
-    if callable(value) and hasattr(value, "__qualname__"):
-        return value.__qualname__
-    if type(value).__module__.partition(".")[0] != "flowmaps":
-        return repr(value) if type(value).__repr__ is not object.__repr__ else type(value).__name__
-    given = ", ".join(f"{name}={spelled(part)}" for name, part in vars(value).items())
-    return f"{type(value).__name__}({given})"
 
 
 Weight = float | Callable[[Tensor, Tensor], Tensor]
@@ -55,8 +47,20 @@ class Term(nn.Module):
         scale: units of the residual's coordinates, divided out; shape of an event, None for one.
 
     Raises:
+        TypeError: for a weight that is neither; at a call, if it returns no tensor, or the teacher
+            is not one that the principle can be asked of: ``data`` with ``lagrangian``, and with
+            ``eulerian`` unless the routing is "value" or "target".
         ValueError: for another routing or other rows, a negative weight or a scale that is not
-            positive; at a call, if the scale has not the shape of an event.
+            positive; at a call, if weight or scale have another shape.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> o = fm.objectives
+        >>> term = o.Term("mean flow", o.principles.eulerian, o.teachers.data, "value")
+        >>> term  # doctest: +NORMALIZE_WHITESPACE
+        Term('mean flow', eulerian, teacher=data, routing='value', rows='all', weight=1.0,
+             scale=None)
+        >>> mean_flow = o.Composed(o.Mixed(0.25), o.OnInterpolant(fm.interpolants.Linear()), [term])
     """
 
     scale: Tensor | None
@@ -74,13 +78,19 @@ class Term(nn.Module):
         super().__init__()
         if rows not in ROWS:
             raise ValueError(f"rows must be one of {ROWS}, got {rows!r}")
+        if not callable(weight) and not is_number(weight):
+            raise TypeError(f"weight must be a number or weight(s, t), got {brief(weight)}")
         if not callable(weight) and not 0 <= weight < float("inf"):
             raise ValueError(f"weight must be finite and not negative, got {weight}")
+        if principle is recorded and routing == "value":
+            raise ValueError(
+                'the principle recorded has nothing to stop: its routing is "full", got "value"'
+            )
         self.name, self.principle, self.teacher = name, principle, teacher
         self.routing, self.rows, self.weight = check_routing(routing), rows, weight
         units = None if scale is None else torch.as_tensor(scale)
-        if units is not None and not bool((units > 0).all()):
-            raise ValueError(f"scale must be positive, got {units.tolist()}")
+        if units is not None and not bool(((units > 0) & units.isfinite()).all()):
+            raise ValueError(f"scale must be positive and finite, got {units.tolist()}")
         self.register_buffer("scale", units, persistent=False)
 
     def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Tensor:
@@ -103,7 +113,7 @@ class Term(nn.Module):
             "" if isinstance(self.teacher, nn.Module) else f"teacher={spelled(self.teacher)}, "
         )
         return (
-            f"{self.name!r}, {self.principle.__name__}, {teacher}routing={self.routing!r}, "
+            f"{self.name!r}, {spelled(self.principle)}, {teacher}routing={self.routing!r}, "
             f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}"
         )
 
@@ -112,11 +122,30 @@ class Term(nn.Module):
         first = draw.diagonal if self.rows == "off diagonal" else 0
         return first, draw.diagonal if self.rows == "diagonal" else len(draw)
 
+    def check(self, draw: Draw) -> None:
+        """Refuse a weight that is negative at the times of a draw, which no call looks at.
+
+        Raises:
+            ValueError: if it is, or is not a number.
+        """
+        first, stop = self.span(draw)
+        if callable(self.weight) and first < stop:
+            rows = draw[first:stop]
+            with torch.no_grad():
+                weights = self.weighted(torch.ones_like(rows.s), rows)
+            if not bool((weights >= 0).all()):
+                raise ValueError(f"weight(s, t) must not be negative, got {weights.min().item():g}")
+
     def weighted(self, values: Tensor, draw: Draw) -> Tensor:
         """Return values (rows,) times the weight at each row's times."""
         if not callable(self.weight):
             return self.weight * values
         weight = self.weight(draw.s, draw.t)
+        if not isinstance(weight, Tensor):
+            raise TypeError(
+                f"weight(s, t) must return a tensor of shape {tuple(values.shape)}, "
+                f"got {brief(weight)}; for a constant give the number itself"
+            )
         if weight.shape != values.shape:
             raise ValueError(
                 f"weight(s, t) must have the shape of s, {tuple(values.shape)}, "
@@ -180,8 +209,7 @@ class Composed(Objective):
         progress: float = 1.0,
     ) -> Draw:
         """Return a batch of times, points and data; see Objective."""
-        if batch is not None and batch < 1:
-            raise ValueError(f"batch must be a positive number of rows, got {batch}")
+        batch = None if batch is None else as_count(batch, "batch")
         if not is_number(progress) or not 0 <= progress <= 1:
             raise ValueError(
                 f"progress must be a fraction of training in [0, 1], got {brief(progress)}"
@@ -191,8 +219,22 @@ class Composed(Objective):
             return draw
         return replace(draw, u=self.middles.sample(draw.s, draw.t, generator))
 
+    def check(self, draw: Draw, learned: FlowMap | None = None) -> None:
+        """Refuse what a compiled loss could not, weights among it; see Objective."""
+        super().check(draw, learned)
+        for term in cast(Iterable[Term], self.terms):
+            term.check(draw)
+
     def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Loss:
-        """Return the loss on a draw; see Objective. A term without rows has no part."""
+        """Return the loss on a draw; see Objective. A term without rows has no part.
+
+        Raises:
+            TypeError: if learned is no flow map, or a compiled one, or has compiled parts.
+            ValueError: for a draw without rows, or one that lacks what a term needs.
+        """
+        check_learned(learned)
+        if len(draw) == 0:
+            raise ValueError("the draw has no rows to compare at; draw one at least")
         square = REDUCTIONS[self.reduction]
         wide = torch.promote_types(draw.points.dtype, torch.float32)
         per_sample, parts = draw.points.new_zeros(len(draw), dtype=wide), {}

@@ -1,12 +1,14 @@
 """A batch of everything random that a loss needs, drawn before the loss is computed."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from flowmaps._checks import as_count, brief, check_condition, check_state
 from flowmaps._typing import Condition
 
 __all__ = ["Draw"]
@@ -32,6 +34,10 @@ class Draw:
         diagonal: how many rows, the first ones, have s = t by design; a number, known without
             reading values.
 
+    Raises:
+        TypeError: for what is no tensor of real numbers, or a count that is no whole number.
+        ValueError: for another shape, or more rows of the diagonal than rows.
+
     Example:
         >>> import torch, flowmaps as fm
         >>> draw = fm.objectives.Draw(torch.zeros(4), torch.ones(4), torch.zeros(4, 2), diagonal=2)
@@ -50,6 +56,18 @@ class Draw:
     condition: Condition = None
     diagonal: int = 0
 
+    def __post_init__(self) -> None:
+        points = check_state(self.points, "points")
+        for name in ("s", "t", "u"):
+            _check_part(getattr(self, name), points.shape[:1], name, name == "u")
+        for name in ("velocity", "noise", "images"):
+            _check_part(getattr(self, name), points.shape, name, True)
+        check_condition(self.condition, points)
+        if as_count(self.diagonal, "diagonal", least=0) > len(points):
+            raise ValueError(
+                f"diagonal must be at most the {len(points)} rows, got {self.diagonal}"
+            )
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.points.shape[0]
@@ -58,17 +76,39 @@ class Draw:
         """Return some of the rows, in order; parts ``[i::n]`` share the diagonal evenly.
 
         Raises:
+            TypeError: for anything but a slice.
             ValueError: for a backward slice, which would not leave the diagonal's rows first.
         """
+        if not isinstance(rows, slice):
+            raise TypeError(f"rows must be a slice such as draw[0:1], got {brief(rows)}")
         kept = range(len(self))[rows]  # not rows.indices, which torch 2.11 does not compile
         if kept.step < 0:
             raise ValueError(f"rows must be a forward slice, got step {kept.step}")
         left = len(range(kept.start, min(kept.stop, self.diagonal), kept.step))
-        return replace(pytree.tree_map(lambda leaf: leaf[rows], self), diagonal=left)
+        return self._changed(lambda leaf: leaf[rows], left)
 
     def to(self, device: torch.device | str) -> "Draw":
         """Return the draw on a device."""
-        return pytree.tree_map(lambda leaf: leaf.to(device, non_blocking=True), self)
+        return self._changed(lambda leaf: leaf.to(device, non_blocking=True), self.diagonal)
+
+    def _changed(self, change: Callable[[Tensor], Tensor], diagonal: int) -> "Draw":
+        """Return the draw with every tensor changed; a condition may hold None."""
+        leaves, (names, _) = _flatten(self)
+        changed = pytree.tree_map(lambda leaf: None if leaf is None else change(leaf), leaves)
+        return _unflatten(changed, (names, diagonal))
+
+
+def _check_part(part: Any, shape: torch.Size, name: str, optional: bool) -> None:
+    """Raise unless a part of a draw is real numbers of a shape."""
+    if part is None and optional:
+        return
+    if not isinstance(part, Tensor) or not part.is_floating_point():
+        what = str(part.dtype) if isinstance(part, Tensor) else brief(part)
+        raise TypeError(f"{name} must be a tensor of real numbers, got {what}")
+    if part.shape != shape:
+        raise ValueError(
+            f"{name} must have shape {tuple(shape)}, as the points say, got {tuple(part.shape)}"
+        )
 
 
 _TENSORS = ("s", "t", "points", "u", "velocity", "noise", "images", "condition")
@@ -91,7 +131,12 @@ def _flatten_with_keys(draw: Draw) -> tuple[list[tuple[Any, Any]], tuple[tuple[s
 
 def _unflatten(children: Any, context: tuple[tuple[str, ...], int]) -> Draw:
     names, diagonal = context
-    return Draw(**dict(zip(names, children, strict=True)), diagonal=diagonal)
+    # Unchecked: transformations build trees of axes, wrapped tensors and placeholders.
+    draw, parts = object.__new__(Draw), dict(zip(names, children, strict=True))
+    for name in _TENSORS:
+        object.__setattr__(draw, name, parts.get(name))
+    object.__setattr__(draw, "diagonal", diagonal)
+    return draw
 
 
 pytree.register_pytree_node(

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 from flowmaps._typing import Condition
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._learned import (
+    check_learned,
+    require_times,
+    warn_of_lost_digits,
+)
 from flowmaps.objectives._loss import Loss
 from flowmaps.objectives._sources import Pairs
 from flowmaps.objectives.teachers import Known
@@ -21,6 +26,16 @@ class Objective(nn.Module, ABC):
 
     Drawing is separate from evaluating: ``draw`` makes everything random, ``forward`` is a
     deterministic function of (map, draw) that may be compiled and differentiated.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> objective = fm.objectives.lsd()
+        >>> pairs = fm.objectives.Pairs(None, torch.randn(100, 2))
+        >>> draw = objective.draw(pairs, batch=8, generator=torch.Generator().manual_seed(0))
+        >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=2, width=16, depth=2))
+        >>> objective.check(draw, learned)
+        >>> objective(learned, draw).total.item() > 0
+        True
     """
 
     @abstractmethod
@@ -58,18 +73,27 @@ class Objective(nn.Module, ABC):
                 it is now.
         """
 
-    def check(self, draw: Draw) -> None:
+    def check(self, draw: Draw, learned: FlowMap | None = None) -> None:
         """Refuse what a compiled loss could not: once, before training, on the host.
 
         Args:
             draw: what ``draw`` returned.
+            learned: the map to be trained, if that is to be checked too.
 
         Raises:
-            ValueError: for a known field that does not treat every sample alone.
+            UntrainedTimes: if the learned map is not for the times of the draw.
+            ValueError: for a known field that does not treat every sample alone, or a term's weight
+                that is negative at a time drawn.
+
+        Warns:
+            UserWarning: if the draw's states have fewer digits than the map.
         """
         for part in self.modules():
             if isinstance(part, Known):
                 part.check(draw)
+        if learned is not None:
+            require_times(learned, draw)
+            warn_of_lost_digits(learned, draw)
 
     def loss(
         self,
@@ -88,6 +112,13 @@ class Objective(nn.Module, ABC):
             condition: tensor or pytree with leading batch axis.
             generator: a CPU generator.
             progress: fraction of training done, as in draw.
+
+        Raises:
+            TypeError: if learned is no flow map, or it or a part of it is compiled.
+            UntrainedTimes: if the map is not for the times drawn.
+            ValueError: for pairs or a condition that do not fit, or what ``check`` refuses.
         """
-        pairs = Pairs(x0, x1, condition)
-        return self(learned, self.draw(pairs, generator=generator, progress=progress))
+        drawn = self.draw(Pairs(x0, x1, condition), generator=generator, progress=progress)
+        check_learned(learned)
+        self.check(drawn, learned)
+        return self(learned, drawn)

@@ -32,7 +32,7 @@ Principle = Callable[[FlowMap, Field | FlowMap, Draw, str], Tensor]
 
 def tangent(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
     """v_{s,s}(x) - b(s, x): the map's velocity against the field, no derivative taken."""
-    field = as_field(teacher) if routing == "full" else stopped(as_field(teacher))
+    field = _field_at(teacher, draw.s, routing)
     condition = _extra(draw.condition)
     known = field(time_like(draw.s, draw.points), draw.points, *condition)
     return learned.velocity(draw.s, draw.points, *condition) - known
@@ -45,7 +45,7 @@ def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: 
             "the Lagrangian principle asks for the field at X_{s,t}(x), and a drawn velocity holds "
             "at x alone; take teachers.own or teachers.Known(field)"
         )
-    field = as_field(teacher) if routing == "full" else stopped(as_field(teacher))
+    field = _field_at(teacher, draw.t, routing)
 
     def residual() -> Tensor:
         return residuals.lagrangian(learned, field, *_at(draw), check_field=False)
@@ -57,7 +57,12 @@ def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: 
 
 def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
     """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one jvp along (1, b); to stop DX b takes another."""
-    field = as_field(teacher)
+    if isinstance(teacher, DrawnVelocity) and routing == "full":
+        raise TypeError(
+            "a drawn velocity is the field plus noise, which with gradient through DX b moves the "
+            'minimum by the variance of DX b; take the routing "value" (MeanFlow) or "target"'
+        )
+    field = _field_at(teacher, draw.s)
 
     def residual() -> Tensor:
         return residuals.eulerian(learned, field, *_at(draw), check_field=False)
@@ -91,7 +96,7 @@ def semigroup(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
 def _semigroup_of_means(
     learned: NeuralFlowMap, by: NeuralFlowMap, draw: Draw, u: Tensor, routing: str
 ) -> Tensor:
-    """g v_{s,u}(x) + (1 - g) v_{u,t}(X_{s,u}(x)) - v_{s,t}(x), where g = (u - s) / (t - s).
+    """Return g v_{s,u}(x) + (1 - g) v_{u,t}(X_{s,u}(x)) - v_{s,t}(x), where g = (u - s) / (t - s).
 
     The same residual without a difference of states, which divided by a short span is mostly
     rounding in float32 and all of it in bfloat16.
@@ -116,6 +121,19 @@ def recorded(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: st
     if draw.images is None:
         raise ValueError("the draw carries no recorded states; draw it from Trajectories")
     return learned(draw.s, draw.t, draw.points, *_extra(draw.condition)) - draw.images
+
+
+def _field_at(teacher: Field | FlowMap, clock: Tensor, routing: str = "full") -> Field:
+    """Return the teacher as a field asked at given times; the gradient stopped unless "full".
+
+    A flow map gets the clocks themselves: in float32 a time just before its last one would be that.
+    """
+
+    def exactly(t: Tensor, x: Tensor, *condition: Condition) -> Tensor:
+        return as_field(teacher)(clock, x, *condition)
+
+    field = exactly if isinstance(teacher, FlowMap) else teacher
+    return field if routing == "full" else stopped(field)
 
 
 def _at(draw: Draw) -> tuple[Tensor, Tensor, Tensor, Condition]:

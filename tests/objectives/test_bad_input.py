@@ -12,11 +12,17 @@ o = fm.objectives
 ANYTHING: Any = abs
 NUMBER: Any = 2.0
 TERMS: Any = o.lsd().terms
+NAME: Any = "snr"
+NETWORK: Any = fm.networks.MLP(dim=1, width=4, depth=1)
 BOX = fm.domains.Box([-1.0], [1.0])
 
 
 def learned() -> fm.maps.NeuralFlowMap:
     return fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+
+
+def short() -> fm.maps.NeuralFlowMap:
+    return fm.maps.NeuralFlowMap(learned().network, times=fm.maps.TimeSet(0.0, 0.5))
 
 
 def zeros(*shape: int) -> torch.Tensor:
@@ -91,7 +97,57 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "no rows": (
         lambda: o.lsd().draw(o.Pairs(None, zeros(3, 1)), batch=0),
         ValueError,
-        "batch must be a positive",
+        "batch must be a whole number of at least 1",
+    ),
+    "half a batch": (
+        lambda: o.lsd().draw(o.Pairs(None, zeros(3, 1)), batch=ANYTHING),
+        TypeError,
+        "batch must be a whole number",
+    ),
+    "a raw network": (
+        lambda: o.lsd()(NETWORK, o.lsd().draw(o.Pairs(None, zeros(3, 1)))),
+        TypeError,
+        "trains a flow map, got MLP; wrap a network in fm.maps.NeuralFlowMap",
+    ),
+    "a function": (
+        lambda: o.lsd()(ANYTHING, o.lsd().draw(o.Pairs(None, zeros(3, 1)))),
+        TypeError,
+        "trains a flow map, got <built-in",
+    ),
+    "a weight by name": (
+        lambda: o.lsd(weight=NAME),
+        TypeError,
+        r"a number or weight\(s, t\), got 'snr'",
+    ),
+    "a weight's number": (
+        lambda: o.lsd(weight=lambda s, t: NUMBER).loss(learned(), None, zeros(8, 1)),
+        TypeError,
+        r"must return a tensor of shape \(2,\), got 2.0",
+    ),
+    "a weight for all": (
+        lambda: o.lsd(weight=lambda s, t: torch.ones(())).loss(learned(), None, zeros(8, 1)),
+        ValueError,
+        r"weight\(s, t\) must have the shape of s, \(2,\), got \(\)",
+    ),
+    "a negative weight": (
+        lambda: o.lsd(weight=lambda s, t: -t).loss(learned(), None, zeros(8, 1)),
+        ValueError,
+        r"weight\(s, t\) must not be negative, got -",
+    ),
+    "times of another map": (
+        lambda: o.lsd().loss(short(), None, zeros(64, 1)),
+        fm.errors.UntrainedTimes,
+        r"not for the times of samples .* of the draw; give the map times=",
+    ),
+    "times checked": (
+        lambda: o.lsd().check(o.lsd().draw(o.Pairs(None, zeros(64, 1))), short()),
+        fm.errors.UntrainedTimes,
+        "of the draw; give the map times=",
+    ),
+    "a routing for records": (
+        lambda: o.Term("r", o.principles.recorded, o.teachers.own, "value"),
+        ValueError,
+        "recorded has nothing to stop",
     ),
     "share outside": (lambda: o.lsd(diagonal=1.5), ValueError, r"in \[0, 1\]"),
     "negative weight": (lambda: o.lsd(weight=-1.0), ValueError, "not negative"),

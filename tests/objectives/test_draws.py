@@ -228,3 +228,64 @@ def test_slices_keep_the_diagonal_first_and_counted() -> None:
         assert torch.equal(part.condition["label"], draw.condition["label"][rows])
         assert part.diagonal == (part.s == part.t).sum()
         assert torch.equal(part.s[: part.diagonal], part.t[: part.diagonal])
+
+
+def test_conditions_may_hold_none() -> None:
+    """A leaf None is kept by slices, devices, losses and compiled losses alike."""
+    condition = {"a": torch.randn(8, 1), "b": None}
+
+    class Seeing(torch.nn.Module):
+        def forward(self, s: Any, t: Any, x: Any, condition: Any) -> Any:
+            return x * condition["a"] + t[:, None]
+
+    learned = fm.maps.NeuralFlowMap(Seeing())
+    objective = fm.objectives.lsd()
+    draw = objective.draw(fm.objectives.Pairs(None, torch.randn(8, 2), condition))
+    assert draw[2:4].to("cpu").condition["b"] is None
+    assert torch.equal(draw[2:4].condition["a"], draw.condition["a"][2:4])
+    both = objective(learned, draw).per_sample
+    halves = [objective(learned, part).per_sample for part in (draw[:4], draw[4:])]
+    torch.testing.assert_close(torch.cat(halves), both)
+
+
+def filled(**changed: Any) -> fm.objectives.Draw:
+    parts = {"s": torch.zeros(4), "t": torch.ones(4), "points": torch.zeros(4, 2)}
+    parts |= {"velocity": torch.zeros(4, 2), "diagonal": 1}
+    return fm.objectives.Draw(**(parts | changed))
+
+
+BAD_PARTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "t": ({"t": torch.ones(3)}, ValueError, r"t must have shape \(4,\), .* got \(3,\)"),
+    "s": ({"s": torch.zeros(4, 1)}, ValueError, "s must have shape"),
+    "a number": ({"s": 0.0}, TypeError, "s must be a tensor of real numbers, got 0.0"),
+    "u": ({"u": torch.ones(())}, ValueError, "u must have shape"),
+    "velocity": ({"velocity": torch.zeros(2)}, ValueError, "velocity must have shape"),
+    "images": ({"images": torch.zeros(4, 3)}, ValueError, "images must have shape"),
+    "whole noise": ({"noise": torch.zeros(4, 2).long()}, TypeError, "real numbers, got torch.int"),
+    "points": ({"points": torch.zeros(4, 2).long()}, TypeError, "points must have a real"),
+    "condition": ({"condition": torch.zeros(3)}, ValueError, "condition must have one row"),
+    "diagonal": ({"diagonal": 9}, ValueError, "at most the 4 rows, got 9"),
+    "negative": ({"diagonal": -1}, ValueError, "diagonal must be a whole number of at least 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PARTS)
+def test_parts_that_do_not_fit_are_refused(case: str) -> None:
+    changed, error, message = BAD_PARTS[case]
+    with pytest.raises(error, match=message):
+        filled(**changed)
+
+
+def test_rows_are_slices_and_a_loss_needs_some() -> None:
+    draw, row = filled(), 0
+    with pytest.raises(TypeError, match=r"a slice such as draw\[0:1\], got 0"):
+        draw[row]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="the draw has no rows"):
+        fm.objectives.flow_matching()(fm.maps.Identity(), draw[:0])
+
+
+def test_trees_of_placeholders_are_let_through() -> None:
+    leaves, structure = pytree.tree_flatten(filled())
+    axes = pytree.tree_unflatten([0] * len(leaves), structure)
+    one = torch.func.vmap(lambda row: row.points.sum() + row.t, in_dims=(axes,))(filled())
+    assert one.tolist() == [1.0] * 4

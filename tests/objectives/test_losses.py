@@ -1,5 +1,6 @@
 """What a loss reports, and the transformations it passes."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -158,6 +159,61 @@ def test_the_convenience_is_draw_and_forward() -> None:
     assert torch.equal(short.total, objective(learned, draw).total)
     short.total.backward()
     assert all(parameter.grad is not None for parameter in learned.parameters())
+
+
+def test_what_is_compiled_in_part_is_refused() -> None:
+    """A derivative of it would compile nothing, silently; the whole loss is to be compiled."""
+    network = fm.networks.MLP(dim=2, width=4, depth=1)
+    compiled: list[Any] = [
+        torch.compile(fm.maps.NeuralFlowMap(network), backend="eager"),
+        fm.maps.NeuralFlowMap(torch.compile(network, backend="eager")),
+    ]
+    inside = fm.networks.MLP(dim=2, width=4, depth=1)
+    inside.body.compile(backend="eager")
+    compiled.append(fm.maps.NeuralFlowMap(inside))
+    for learned in compiled:
+        with pytest.raises(TypeError, match=r"is compiled: .* fm.training.fit\(compile=True\)"):
+            fm.objectives.lsd().loss(learned, None, torch.randn(8, 2))
+
+
+def test_states_of_fewer_digits_than_the_map_are_told() -> None:
+    objective = fm.objectives.lagrangian_residual(field)
+    square = fm.domains.Box([-1.0, -1.0], [1.0, 1.0])
+    learned = learned_map()
+    for dtype in (torch.float64, torch.float32):
+        source = fm.objectives.Domain(square, (0.0, 1.0), dtype=dtype)
+        draw = objective.draw(source, batch=4)
+        if dtype == torch.float64:
+            objective.check(draw, learned)
+        else:
+            with pytest.warns(UserWarning, match="give the source data in float64"):
+                objective.check(draw, learned)
+            objective.check(draw, learned_map().float())
+
+
+def test_any_callable_principle_is_shown_and_trained() -> None:
+    """A partial or a module has no __name__; the run folder tells it all the same."""
+    tangent = fm.objectives.principles.tangent
+
+    class Doubled(nn.Module):
+        def forward(self, *arguments: Any) -> Tensor:
+            return 2 * tangent(*arguments)
+
+    learned, (matching, draw) = learned_map(), setting("flow matching")
+    expected = matching(learned, draw).total
+    named: list[tuple[Any, str, float]] = [
+        (functools.partial(lambda *a, f: f(*a), f=tangent), "f=tangent", 1.0),
+        (Doubled(), "Doubled", 4.0),
+    ]
+    for principle, name, factor in named:
+        term = fm.objectives.Term("r", principle, fm.objectives.teachers.data)
+        objective = fm.objectives.Composed(
+            fm.objectives.Diagonal(),
+            fm.objectives.OnInterpolant(fm.interpolants.Linear()),
+            [term],
+        )
+        assert name in repr(objective) and " at 0x" not in repr(objective)
+        torch.testing.assert_close(objective(learned, draw).total, factor * expected)
 
 
 def test_a_known_field_is_no_part_of_what_is_trained() -> None:

@@ -62,7 +62,9 @@ def parametrizations() -> list[fm.maps.Parametrization]:
 class Stretch(fm.maps.Parametrization):
     """X = x exp((t - s) v), which knows its mean velocity by the states alone."""
 
-    def forward(self, network: nn.Module, s: Tensor, t: Tensor, x: Tensor, condition: Any) -> Tensor:
+    def forward(
+        self, network: nn.Module, s: Tensor, t: Tensor, x: Tensor, condition: Any
+    ) -> Tensor:
         return x * torch.exp(column(t - s).to(x) * network(s.to(x), t.to(x), x, condition))
 
     def velocity(self, network: nn.Module, t: Tensor, x: Tensor, condition: Any) -> Tensor:
@@ -148,6 +150,24 @@ def test_one_value_under_every_routing(principle: str) -> None:
     for value in values[1:]:  # forward mode rounds differently where no gradient is recorded
         torch.testing.assert_close(value, values[0], rtol=1e-13, atol=1e-13)
     assert values[0].shape == draw.points.shape and values[0].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("principle", ["tangent", "lagrangian", "eulerian"])
+@pytest.mark.parametrize("routing", ["full", "target", "value"])
+def test_flow_maps_as_teachers_are_asked_at_the_clocks_themselves(
+    principle: str, routing: str
+) -> None:
+    """In float32, 1 - 1e-9 is 1, where this map has no velocity."""
+    learned = fm.maps.NeuralFlowMap(network().float(), fm.maps.Endpoint(1.0))
+    late = torch.tensor([1 - 1e-9, 1 - 1e-12])
+    early = late if principle != "lagrangian" else torch.tensor([0.0, 0.5])
+    draw = o.Draw(early, late, torch.randn(2, 2).float())
+    residual = getattr(o.principles, principle)(learned, learned, draw, routing)
+    assert torch.isfinite(residual).all()
+    plain = fm.residuals.lagrangian(
+        learned, learned.velocity, draw.s, draw.t, draw.points, check_field=False
+    )
+    assert torch.isfinite(plain).all()
 
 
 @pytest.mark.parametrize("principle", ["lagrangian", "eulerian"])
