@@ -3,11 +3,15 @@
 import torch
 from torch import Tensor
 
+from flowmaps._checks import as_positive, check_state
 from flowmaps._typing import Condition
-from flowmaps.generative._sampling import sample
+from flowmaps.generative._sampling import ends, evaluating, sample
 from flowmaps.maps import FlowMap, SolverFlowMap
 
 __all__ = ["frechet_distance", "nearest_distance", "transport_error"]
+
+_CHUNK = 2**24
+"""Distances held at once."""
 
 
 def frechet_distance(samples: Tensor, others: Tensor) -> float:
@@ -52,15 +56,24 @@ def nearest_distance(samples: Tensor, data: Tensor) -> float:
     Well below that of held-out data, it says that the samples repeat the data.
 
     Args:
-        samples, data: points (n, *event) and (m, *event).
+        samples, data: points (n, *event) and (m, *event), at least one each.
+
+    Raises:
+        ValueError: for different events, or none of one kind.
 
     Example:
         >>> import torch, flowmaps as fm
         >>> fm.generative.nearest_distance(torch.zeros(2, 2), torch.tensor([[3.0, 4.0]]))
         5.0
     """
+    if samples.shape[1:] != data.shape[1:] or 0 in (len(samples), len(data)):
+        raise ValueError(
+            "a nearest distance is from points to like points, at least one each, "
+            f"got {tuple(samples.shape)} and {tuple(data.shape)}"
+        )
     a, b = samples.flatten(1).double(), data.flatten(1).double()
-    return float(torch.cdist(a, b).amin(1).mean())
+    rows = max(1, _CHUNK // len(b))
+    return float(torch.cat([torch.cdist(part, b).amin(1) for part in a.split(rows)]).mean())
 
 
 @torch.no_grad()
@@ -74,7 +87,8 @@ def transport_error(
 ) -> float:
     """Return E|Y - X|^2 / E|X - x|^2: samples Y against the numerical flow X of a velocity.
 
-    It measures the consistency of a learned map, apart from how good the velocity is.
+    It measures the consistency of a learned map, apart from how good the velocity is. Where the
+    flow leaves every point in place it is 0 for samples that stay too, else infinite.
 
     Args:
         learned: the map, from the lower to the upper end of its times.
@@ -83,6 +97,10 @@ def transport_error(
         condition: tensor or pytree with leading batch axis.
         reference: the map whose velocity is solved, such as a teacher; None for the learned one.
         tolerance: relative and absolute, of the solve.
+
+    Raises:
+        TypeError: if a map is none.
+        ValueError: for no noise, a tolerance that is not positive, or steps as ``sample`` refuses.
 
     Source:
         Boffi, Albergo and Vanden-Eijnden (2025), arXiv:2505.18825, for the comparison.
@@ -93,8 +111,15 @@ def transport_error(
         >>> fm.generative.transport_error(drift, torch.zeros(4, 2)) < 1e-10
         True
     """
-    velocity = learned.velocity if reference is None else reference.velocity
-    solver = SolverFlowMap(velocity, rtol=tolerance, atol=tolerance, times=learned.times)
-    exact = sample(solver, noise, 1, condition)
+    if len(check_state(noise, "noise")) == 0:
+        raise ValueError("a transport error is a mean over samples, got none; give some noise")
+    tolerance = as_positive(tolerance, "tolerance")
     made = sample(learned, noise, steps, condition)
-    return float((made - exact).square().sum() / (exact - noise).square().sum())
+    origin = learned if reference is None else reference
+    # the ends matter alone: a longest span is for the learned map's steps, not for the flow
+    start, end = ends(learned)
+    with evaluating(origin):
+        solver = SolverFlowMap(origin.velocity, rtol=tolerance, atol=tolerance)
+        exact = solver(start, end, noise, condition)
+    error, moved = (made - exact).square().sum(), (exact - noise).square().sum()
+    return float(torch.where(error == 0, error, error / moved))

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from flowmaps._checks import as_count
+
 __all__ = ["checkerboard", "eight_gaussians"]
 
 
@@ -24,9 +26,10 @@ def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
         >>> bool((square.sum(1) % 2 == 0).all() and (x.abs() <= 1).all())
         True
     """
-    column = torch.randint(4, (n,), generator=generator)
-    row = 2 * torch.randint(2, (n,), generator=generator) + column % 2
-    inside = torch.rand(n, 2, generator=generator)
+    n, cpu = as_count(n, "n", least=0), torch.device("cpu")  # where the generator is
+    column = torch.randint(4, (n,), generator=generator, device=cpu)
+    row = 2 * torch.randint(2, (n,), generator=generator, device=cpu) + column % 2
+    inside = torch.rand(n, 2, generator=generator, device=cpu)
     return (torch.stack([column, row], dim=1) + inside) / 2 - 1
 
 
@@ -47,6 +50,7 @@ def eight_gaussians(
         >>> bool(((x.norm(dim=1) - 1).abs() < 0.1).all())
         True
     """
-    angle = torch.randint(8, (n,), generator=generator) * (math.pi / 4)
+    n, cpu = as_count(n, "n", least=0), torch.device("cpu")  # where the generator is
+    angle = torch.randint(8, (n,), generator=generator, device=cpu) * (math.pi / 4)
     centers = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return centers + spread * torch.randn(n, 2, generator=generator)
+    return centers + spread * torch.randn(n, 2, generator=generator, device=cpu)

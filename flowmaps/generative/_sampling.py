@@ -1,32 +1,36 @@
 """Few-step sampling."""
 
-from collections.abc import Iterable, Sequence
-from math import isfinite
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from math import isclose, isfinite
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from flowmaps._checks import check_state, require_finite
-from flowmaps._typing import Condition
+from flowmaps._checks import as_count, check_state, require_finite
+from flowmaps._typing import Condition, Count
 from flowmaps.maps import FlowMap
 
-__all__ = ["sample"]
+__all__ = ["ends", "evaluating", "sample"]
 
 
 @torch.no_grad()
 def sample(
     learned: FlowMap,
     noise: Tensor,
-    steps: int | Sequence[float] | Tensor = 4,
+    steps: Count | Sequence[float] | Tensor = 4,
     condition: Condition = None,
 ) -> Tensor:
-    """Carry noise to data in a few steps of a learned flow map.
+    """Carry noise to data in a few steps of a learned flow map, in eval mode and without gradients.
+
+    For gradients call the map itself: ``learned.through(grid)(0.0, 1.0, noise)``.
 
     Args:
         learned: a flow map whose ``times`` run from noise (lower) to data (upper); 0 and 1 where
             they are infinite.
         noise: samples of the base law, (batch, *event).
-        steps: number of equal steps, or the grid of times itself, from noise to data.
+        steps: number of equal steps, or the grid of times itself, which starts where the noise is;
+            the samples are states at its last time.
         condition: tensor or pytree with leading batch axis.
 
     Returns:
@@ -35,8 +39,8 @@ def sample(
 
     Raises:
         TypeError: if learned is no flow map, or steps are neither a whole number nor times.
-        ValueError: for fewer than one step, a grid that does not increase, or noise that is not
-            finite.
+        ValueError: for fewer than one step, a grid that does not increase or starts elsewhere, or
+            noise that is not finite.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -51,23 +55,41 @@ def sample(
         )
     require_finite(check_state(noise, "noise"), "noise")
     grid = _grid(learned, steps)
-    return learned.through(grid)(grid[0], grid[-1], noise, condition)
+    with evaluating(learned):
+        return learned.through(grid)(grid[0], grid[-1], noise, condition)
 
 
-def _grid(learned: FlowMap, steps: int | Sequence[float] | Tensor) -> list[float]:
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode, and every part back into its own mode after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def ends(learned: FlowMap) -> tuple[float, float]:
+    """Return the times of noise and of data: the ends of the map's, 0 and 1 where infinite."""
     lower, upper = learned.times.lower, learned.times.upper
-    if isinstance(steps, int):
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
-        start = lower if isfinite(lower) else 0.0
-        end = upper if isfinite(upper) else 1.0
-        return torch.linspace(start, end, steps + 1, dtype=torch.float64).tolist()
-    if not isinstance(steps, Iterable):
-        raise TypeError(
-            "steps must be a whole number, or the times of a grid, "
-            f"got {type(steps).__name__} {steps!r}"
-        )
+    return lower if isfinite(lower) else 0.0, upper if isfinite(upper) else 1.0
+
+
+def _grid(learned: FlowMap, steps: Count | Sequence[float] | Tensor) -> list[float]:
+    start, end = ends(learned)
+    whole = getattr(steps, "ndim", None) == 0 or not isinstance(steps, Iterable)
+    if whole or isinstance(steps, str):
+        return torch.linspace(
+            start, end, as_count(steps, "steps") + 1, dtype=torch.float64, device="cpu"
+        ).tolist()
     grid = [float(time) for time in steps]
     if len(grid) < 2:
         raise ValueError(f"a grid needs at least its two ends, got {grid}")
+    if not isclose(grid[0], start, rel_tol=1e-6, abs_tol=1e-6 * (end - start)):
+        raise ValueError(
+            f"a grid starts where the noise is, at time {start:g}, got {grid[0]:g}; to go on from "
+            "a later time call learned.through(grid)"
+        )
     return grid

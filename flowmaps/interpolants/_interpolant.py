@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from flowmaps._checks import as_clock, check_state, per_sample
+from flowmaps._checks import as_clock, brief, check_state, checks_values, is_number, per_sample
+from flowmaps._transforms import any_item
 from flowmaps._typing import Time
 
 __all__ = ["Interpolant"]
@@ -57,6 +58,7 @@ class Interpolant(ABC):
         Raises:
             TypeError, ValueError: for samples of different shapes or dtypes, or times of another
                 shape.
+            ValueError: for a number outside ``times``; of tensors only under ``checking("full")``.
         """
         clock = self._clock(t, x0, x1)
         return per_sample(self.alpha(clock), x1) * x0 + per_sample(self.beta(clock), x1) * x1
@@ -67,8 +69,7 @@ class Interpolant(ABC):
         slope0, slope1 = self.alpha_derivative(clock), self.beta_derivative(clock)
         return per_sample(slope0, x1) * x0 + per_sample(slope1, x1) * x1
 
-    @staticmethod
-    def _clock(t: Time, x0: Tensor, x1: Tensor) -> Tensor:
+    def _clock(self, t: Time, x0: Tensor, x1: Tensor) -> Tensor:
         check_state(x0, "x0")
         check_state(x1, "x1")
         if x0.shape != x1.shape or x0.dtype != x1.dtype:
@@ -76,4 +77,12 @@ class Interpolant(ABC):
                 f"x0 and x1 must have one shape and dtype, got {tuple(x0.shape)} {x0.dtype} "
                 f"and {tuple(x1.shape)} {x1.dtype}"
             )
-        return as_clock(t, x1, "t")
+        clock, (lower, upper) = as_clock(t, x1, "t"), self.times
+        inside = not is_number(t) or lower <= t <= upper
+        if inside and checks_values(clock):
+            inside = not any_item((clock < lower) | (clock > upper))
+        if not inside:
+            raise ValueError(
+                f"t must be in the interpolant's interval [{lower:g}, {upper:g}], got {brief(t)}"
+            )
+        return clock

@@ -5,7 +5,6 @@ a flow map, which serves as field through its velocity. It decides whose values 
 gradient treats them is the routing's part.
 """
 
-import copy
 from collections.abc import Callable
 from typing import Any, final
 
@@ -16,6 +15,8 @@ from flowmaps._probing import probe_once
 from flowmaps._typing import Field
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._freezing import Freezer
+from flowmaps.objectives._spelling import spelled
 
 __all__ = ["DrawnVelocity", "Known", "Teacher", "as_field", "as_map", "data", "own"]
 
@@ -37,7 +38,25 @@ def data(learned: FlowMap, draw: Draw) -> DrawnVelocity:
     """Return the velocity drawn with the points, valid at them alone: the field plus noise.
 
     Its conditional mean given the point is the field, so it may stand for the field where the
-    residual is linear in it and what multiplies it carries no gradient.
+    residual is linear in it and what multiplies it carries no gradient: in the tangent principle,
+    and in the Eulerian one under the routings "value" and "target", not "full".
+
+    Args:
+        learned: not asked.
+        draw: with a velocity, as drawn from ``Pairs`` by an interpolant.
+
+    Raises:
+        ValueError: for a draw without a velocity.
+
+    Source:
+        Geng et al. (2025), arXiv:2505.13447, for data's velocity in the Eulerian relation.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> zero, one = torch.zeros(1), torch.ones(1, 1)
+        >>> draw = fm.objectives.Draw(zero, zero, one, velocity=2 * one)
+        >>> fm.objectives.teachers.data(fm.maps.Identity(), draw)(draw.s, draw.points).item()
+        2.0
     """
     if draw.velocity is None:
         raise ValueError("the draw carries no velocity; draw it from Pairs with an interpolant")
@@ -45,7 +64,22 @@ def data(learned: FlowMap, draw: Draw) -> DrawnVelocity:
 
 
 def own(learned: FlowMap, draw: Draw) -> FlowMap:
-    """Return the learned map as it is now: self-distillation."""
+    """Return the learned map as it is now: self-distillation.
+
+    Args:
+        learned: the map.
+        draw: not asked.
+
+    Source:
+        Boffi, Albergo and Vanden-Eijnden (2025), arXiv:2505.18825.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> still = fm.maps.Identity()
+        >>> draw = fm.objectives.Draw(torch.zeros(1), torch.ones(1), torch.ones(1, 1))
+        >>> fm.objectives.teachers.own(still, draw) is still
+        True
+    """
     return learned
 
 
@@ -53,9 +87,12 @@ def own(learned: FlowMap, draw: Draw) -> FlowMap:
 class Known(nn.Module):
     """A field or a flow map given from outside.
 
-    A module, or a module's method, is copied and frozen when it is given, so that training does not
-    change it even where the learned map started from the very same weights. Gradients with respect
-    to its inputs flow.
+    A module is copied and frozen when it is given, so that training does not change it even where
+    the learned map started from the very same weights. So are modules held by what is given: that
+    it is a method of, that a ``functools.partial`` binds, or that a function uses as a variable of
+    an outer function or as a default. Not found are modules behind global variables, in containers
+    and in objects of other kinds: give the module itself. Gradients with respect to its inputs
+    flow.
 
     Args:
         given: ``b(t, x)`` or ``b(t, x, condition)``, or a flow map.
@@ -80,18 +117,20 @@ class Known(nn.Module):
                 f"map, got {brief(given)}"
             )
         super().__init__()
-        owner = getattr(given, "__self__", None)
-        if isinstance(owner, nn.Module):  # learned.velocity, say: the copy is a part, so it moves
-            self.owner = _frozen(owner)
-            self.given = getattr(self.owner, given.__name__)
-        else:
-            self.given = _frozen(given) if isinstance(given, nn.Module) else given
+        freezer = Freezer()
+        self.given = freezer.frozen(given)
+        # the copies are parts, so that they move with the objective
+        self.held = nn.ModuleList(part for part in freezer.copies if part is not self.given)
 
     def extra_repr(self) -> str:
         """Return the field's name; a module is shown as a part."""
         if isinstance(self.given, nn.Module):
             return ""
-        return getattr(self.given, "__qualname__", type(self.given).__qualname__)
+        return spelled(self.given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Known":
+        """Freeze the given field anew: a copied function would go on using the first copies."""
+        return Known(self.given)
 
     def forward(self, learned: FlowMap, draw: Draw) -> Field | FlowMap:
         """Return what was given."""
@@ -124,7 +163,3 @@ def as_map(teacher: Field | FlowMap) -> FlowMap:
             "map such as fm.maps.SolverFlowMap(field)"
         )
     return teacher
-
-
-def _frozen(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).requires_grad_(False).eval()

@@ -49,6 +49,41 @@ def test_nearest_distance_is_the_mean_of_the_least(seed: int) -> None:
     assert fm.generative.nearest_distance(b[:4], b) == 0.0
 
 
+def test_nearest_distance_goes_through_large_sets_in_parts(monkeypatch) -> None:
+    a, b = cloud(0, 50, 3), cloud(1, 40, 3)
+    whole = fm.generative.nearest_distance(a, b)
+    for chunk in (1, 100, 1999):
+        monkeypatch.setattr("flowmaps.generative._metrics._CHUNK", chunk)
+        assert fm.generative.nearest_distance(a, b) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("data", [torch.zeros(0, 2), torch.zeros(5, 4), torch.zeros(5, 2, 1)])
+def test_nearest_distance_refuses_other_points_and_none(data: torch.Tensor) -> None:
+    for pair in ((torch.zeros(3, 2), data), (data, torch.zeros(3, 2))):
+        with pytest.raises(ValueError, match="from points to like points"):
+            fm.generative.nearest_distance(*pair)
+
+
+def test_transport_error_where_nothing_moves() -> None:
+    noise = torch.randn(4, 2)
+    still = fm.maps.Identity()
+    shift = fm.maps.ExactFlowMap(
+        lambda s, t, x: x + (t - s)[:, None], velocity=lambda t, x: torch.zeros_like(x)
+    )
+    assert fm.generative.transport_error(still, noise) == 0.0
+    assert fm.generative.transport_error(shift, noise) == math.inf
+    with pytest.raises(ValueError, match="got none"):
+        fm.generative.transport_error(still, noise[:0])
+    with pytest.raises(ValueError, match="tolerance must be a positive"):
+        fm.generative.transport_error(still, noise, tolerance=0.0)
+
+
+def test_transport_error_of_a_map_of_short_spans() -> None:
+    times = fm.maps.TimeSet(0.0, 1.0, backward=False, max_span=0.25)
+    short = fm.maps.SolverFlowMap(lambda t, x: x, times=times, rtol=1e-10, atol=1e-10)
+    assert fm.generative.transport_error(short, torch.randn(9, 2), steps=4) < 1e-8
+
+
 def test_transport_error_of_a_known_mistake() -> None:
     """b = x: X_{0,1}(x) = e x; the Euler step gives 2 x, the error (e - 2)^2 / (e - 1)^2."""
     flow = fm.maps.SolverFlowMap(lambda t, x: x, times=fm.maps.TimeSet(0.0, 1.0))
@@ -61,6 +96,14 @@ def test_transport_error_of_a_known_mistake() -> None:
     assert fm.generative.transport_error(flow, x, reference=euler) < 1e-6
     halves = ((math.e - 1.5**2) / (math.e - 1)) ** 2
     assert fm.generative.transport_error(euler, x, 2, tolerance=1e-8) == pytest.approx(halves)
+
+
+@pytest.mark.parametrize("law", [fm.generative.checkerboard, fm.generative.eight_gaussians])
+def test_laws_are_drawn_where_the_generator_is(law) -> None:
+    expected = law(5, torch.Generator().manual_seed(0))
+    with torch.device("meta"):
+        drawn = law(5, torch.Generator("cpu").manual_seed(0))
+    assert torch.equal(drawn, expected)
 
 
 def test_the_checkerboard_fills_its_dark_squares_evenly() -> None:

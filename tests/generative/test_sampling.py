@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,11 +43,37 @@ def test_equal_noise_gives_equal_samples_in_any_batch():
     assert torch.allclose(whole[3:4], alone, atol=1e-12)
 
 
-@pytest.mark.parametrize("steps", [2.5, None])
+@pytest.mark.parametrize("steps", [2.5, None, True, "01", torch.tensor(2.0)])
 def test_steps_of_another_kind_are_refused(steps):
     learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
     with pytest.raises(TypeError, match="steps must be a whole number"):
         fm.generative.sample(learned, torch.zeros(2, 1), steps)
+
+
+@pytest.mark.parametrize("steps", [np.int64(2), torch.tensor(2), np.int8(2)])
+def test_whole_numbers_of_any_kind_are_steps(steps):
+    learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+    noise = torch.randn(3, 1)
+    assert torch.equal(
+        fm.generative.sample(learned, noise, steps), fm.generative.sample(learned, noise, 2)
+    )
+
+
+def test_samples_are_made_in_eval_mode_which_is_left_as_it_was():
+    class Dropping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop, self.fixed = torch.nn.Dropout(0.5), torch.nn.Dropout(0.5).eval()
+
+        def forward(self, s, t, x, condition):
+            return self.drop(x)
+
+    learned = fm.maps.NeuralFlowMap(Dropping())
+    noise = torch.randn(20, 3, requires_grad=True)
+    samples = [fm.generative.sample(learned, noise) for _ in range(2)]
+    assert torch.equal(*samples) and not samples[0].requires_grad
+    network = learned.network
+    assert learned.training and network.drop.training and not network.fixed.training
 
 
 def test_a_function_is_no_flow_map():
@@ -67,6 +94,7 @@ def test_recipes_leave_the_callers_random_numbers_alone():
     [
         (torch.zeros(2, 1), 0, "at least 1"),
         (torch.zeros(2, 1), [0.0], "two ends"),
+        (torch.zeros(2, 1), [0.5, 0.7], "starts where the noise is, at time 0, got 0.5"),
         (torch.zeros(2, 1), [0.0, 0.5, 0.5, 1.0], "increase"),
         (torch.full((2, 1), torch.nan), 1, "not finite"),
     ],

@@ -213,3 +213,17 @@ def test_bad_input_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         path.interpolate(t, torch.zeros(shape, dtype=dtype), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("path", [fm.interpolants.Linear(), fm.interpolants.Trigonometric()])
+@pytest.mark.parametrize("t", [2.0, -1e-3])
+def test_times_outside_the_interval_are_refused(
+    path: fm.interpolants.Interpolant, t: float
+) -> None:
+    x = torch.zeros(2, 1)
+    for ask in (path.interpolate, path.velocity):
+        with pytest.raises(ValueError, match=r"interval \[0, 1\], got"):
+            ask(t, x, x)
+        ask(torch.tensor(t), x, x)  # values of tensors are not looked at
+        with fm.checking("full"), pytest.raises(ValueError, match=r"interval \[0, 1\]"):
+            ask(torch.tensor(t), x, x)

@@ -1,8 +1,10 @@
 """Teachers: copied and frozen, maps or fields, and the weights and spans of distillation."""
 
 import copy
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -193,3 +195,55 @@ def test_what_cannot_distil_is_refused(
     refused: Callable[..., None], act: Callable[[], object], error: type[Exception], message: str
 ) -> None:
     refused(act, error, message)
+
+
+# ---------------------------------------------------------------------------- frozen teachers
+
+
+def holders(learned: fm.maps.FlowMap) -> dict[str, Any]:
+    """Ways to give a learned map's velocity as a teacher."""
+
+    def outer() -> Any:
+        def inner(t: Tensor, x: Tensor) -> Tensor:
+            return learned.velocity(t, x)
+
+        return lambda t, x: inner(t, x)
+
+    return {
+        "map": learned,
+        "method": learned.velocity,
+        "closure": lambda t, x: learned.velocity(t, x),
+        "closure of a closure": outer(),
+        "default": lambda t, x, by=learned: by.velocity(t, x),
+        "keyword": functools.partial(lambda t, x, *, by: by.velocity(t, x), by=learned),
+        "partial": functools.partial(learned.velocity),
+        "partial of a closure": functools.partial(lambda t, x: learned.velocity(t, x)),
+    }
+
+
+@pytest.mark.parametrize("name", holders(fm.maps.Identity()))
+def test_a_teacher_does_not_follow_training(name: str) -> None:
+    learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=2, width=4, depth=1))
+    known = fm.objectives.teachers.Known(holders(learned)[name])
+    draw = fm.objectives.Draw(torch.zeros(3), torch.ones(3), torch.randn(3, 2))
+
+    def answer(known: fm.objectives.teachers.Known) -> Tensor:
+        return fm.objectives.teachers.as_field(known(learned, draw))(draw.t, draw.points)
+
+    assert not answer(known).any()
+    with torch.no_grad():
+        for weight in learned.parameters():
+            weight.add_(0.1)
+    assert not answer(known).any() and not any(p.requires_grad for p in known.parameters())
+    assert len(list(known.parameters())) == len(list(learned.parameters()))
+    again = copy.deepcopy(known)
+    for weight in again.parameters():
+        weight.data.add_(0.1)
+    torch.testing.assert_close(answer(again), learned.velocity(draw.t, draw.points))
+    assert not answer(known).any()
+
+
+def test_a_function_that_holds_no_module_is_taken_as_it_is() -> None:
+    rate = 2.0
+    field = lambda t, x: rate * x  # noqa: E731
+    assert fm.objectives.teachers.Known(field).given is field

@@ -1,7 +1,12 @@
 """Surrogates: the error measure against hand values, and a short training that works."""
 
+import math
+
+import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
 
 import flowmaps as fm
 
@@ -29,6 +34,40 @@ def test_the_recipe_leaves_the_callers_random_numbers_alone():
     before = torch.get_rng_state()
     fm.surrogates.PendulumRecipe(steps=1, width=8, depth=1, batch=8).train(progress=False)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 9))
+def test_the_median_is_numpys(seed, n):
+    generator = torch.Generator().manual_seed(seed)
+    reference = 1 + torch.rand(4, n, 2, generator=generator)
+    x = torch.rand(n, 2, generator=generator)
+    errors = fm.surrogates.path_error(fm.maps.Identity(), 0.0, torch.arange(4.0), x, reference)
+    assert errors.median == pytest.approx(float(np.median(errors.worst.numpy())))
+
+
+def test_a_path_that_stays_at_zero_has_no_error_or_an_infinite_one():
+    times, x = torch.tensor([0.0, 1.0]), torch.zeros(2, 1)
+    shift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+    still = fm.surrogates.path_error(fm.maps.Identity(), 0.0, times, x, torch.zeros(2, 2, 1))
+    assert still.median == 0.0 and still.relative.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    moved = fm.surrogates.path_error(shift, 0.0, times, x, torch.zeros(2, 2, 1))
+    assert moved.median == math.inf and moved.relative[0].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_one_path_that_is_not_finite_makes_the_median_nan(value):
+    broken = fm.maps.ExactFlowMap(lambda s, t, x: torch.where(x > 5, value, x))
+    x = torch.tensor([[1.0], [2.0], [9.0]])
+    errors = fm.surrogates.path_error(broken, 0.0, torch.ones(2), x, x.expand(2, 3, 1))
+    assert math.isnan(errors.median)
+
+
+def test_conditions_reach_the_map():
+    shift = fm.maps.ExactFlowMap(lambda s, t, x, c: x + c * (t - s)[:, None])
+    x, c = torch.ones(2, 1), torch.tensor([[1.0], [3.0]])
+    times = torch.tensor([1.0, 2.0])
+    reference = x + c * times[:, None, None]
+    assert fm.surrogates.path_error(shift, 0.0, times, x, reference, c).median == 0.0
 
 
 def test_path_error_refuses_another_shape():
