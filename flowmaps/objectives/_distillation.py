@@ -6,7 +6,7 @@ from flowmaps.maps import FlowMap
 from flowmaps.objectives._composed import Composed, Term, Weight
 from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._times import SortedPair, SpanLimit
-from flowmaps.objectives.principles import Principle, eulerian, lagrangian
+from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known
 
 __all__ = ["emd", "lmd"]
@@ -46,9 +46,9 @@ def lmd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    return _distil(
-        "lagrangian", lagrangian, interpolant, teacher, routing, weight, limit, reduction
-    )
+    term = Term("lagrangian", lagrangian, _known(teacher), routing, weight=weight)
+    points = OnInterpolant(interpolant or Linear())
+    return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
 
 def emd(
@@ -86,24 +86,15 @@ def emd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    return _distil("eulerian", eulerian, interpolant, teacher, routing, weight, limit, reduction)
+    term = Term("eulerian", eulerian, _known(teacher), routing, weight=weight)
+    points = OnInterpolant(interpolant or Linear())
+    return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
 
-def _distil(
-    name: str,
-    principle: Principle,
-    interpolant: Interpolant | None,
-    teacher: Field | FlowMap | None,
-    routing: str,
-    weight: Weight,
-    limit: SpanLimit | None,
-    reduction: str,
-) -> Composed:
+def _known(teacher: Field | FlowMap | None) -> Known:
     if teacher is None:
         raise TypeError(
             "distillation needs teacher=, a field (t, x) or a flow map; "
             "to learn without one use fm.objectives.lsd"
         )
-    term = Term(name, principle, Known(teacher), routing, weight=weight)
-    points = OnInterpolant(interpolant or Linear())
-    return Composed(SortedPair(limit), points, [term], reduction=reduction)
+    return Known(teacher)

@@ -1,5 +1,6 @@
 """Sets of states that a flow does not leave, for training maps that are to be composed."""
 
+import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 from flowmaps._checks import as_count, brief, finite_samples, is_number
 from flowmaps._typing import Condition, Field
 from flowmaps.domains import Domain, Points
+from flowmaps.errors import SolveError
 from flowmaps.maps import FlowMap, SolverFlowMap
 from flowmaps.objectives._sources import rows_of
 
@@ -139,8 +141,20 @@ def forward_invariant(
     follower = _Follower(
         _tolerant(flow_map), domain, condition, float(start), float(start + span), n, generator
     )
+    found = _search(follower, spans, rounds, tolerance)
+    if not found.reached:
+        warnings.warn(
+            f"no forward-invariant set was found in {found.rounds} rounds: {found}; the flow may "
+            "leave every bounded set, else give more spans, rounds, points or a larger tolerance",
+            stacklevel=2,
+        )
+    return found
+
+
+def _search(follower: "_Follower", spans: int, rounds: int, tolerance: float) -> InvariantSet:
+    """Add images round by round until the states that leave are few enough."""
     net = _Net(follower.draw()[0], tolerance)
-    built, before = domain, math.nan
+    built, before = follower.domain, math.nan
     for spent in range(rounds + 1):
         enough = math.inf if spent == rounds else tolerance
         shares, lost, out = follower.follow(built, net, spans, enough)
@@ -148,16 +162,8 @@ def forward_invariant(
         if max(shares) <= enough or lost > tolerance:  # what is lost no set can hold
             break
         built = net.grown(out)
-    found = InvariantSet(
-        built, max(shares), before, tolerance, spent, float(span), len(shares), lost
-    )
-    if not found.reached:
-        warnings.warn(
-            f"no forward-invariant set was found in {spent} rounds: {found}; the flow may leave "
-            "every bounded set, else give more spans, rounds or points, or a larger tolerance",
-            stacklevel=2,
-        )
-    return found
+    span = follower.end - follower.start
+    return InvariantSet(built, max(shares), before, tolerance, spent, span, len(shares), lost)
 
 
 class _Net:
@@ -228,8 +234,18 @@ class _Follower:
         y = torch.full_like(x, math.nan)
         if bool(alive.any()):
             with torch.no_grad():
-                y[alive] = self.flow_map(self.start, self.end, x[alive], rows_of(condition, alive))
+                y[alive] = self._carried(x[alive], rows_of(condition, alive))
         return torch.where(finite_samples(y)[:, None], y, math.nan)
+
+    def _carried(self, x: Tensor, condition: Condition) -> Tensor:
+        """Call the map; what a solver hidden in it cannot solve is NaN, found by halving."""
+        try:
+            return self.flow_map(self.start, self.end, x, condition)
+        except SolveError:
+            if len(x) == 1:
+                return torch.full_like(x, math.nan)
+            rows = torch.arange(len(x)).tensor_split(2)
+            return torch.cat([self._carried(x[part], rows_of(condition, part)) for part in rows])
 
     def follow(
         self, built: Domain, net: _Net, spans: int, enough: float
@@ -254,11 +270,18 @@ class _Follower:
 
 
 def _tolerant(flow_map: FlowMap | Field) -> FlowMap:
-    """Return a flow map whose solver, if it has one, answers failure by NaN."""
+    """Return a flow map whose solvers, its parts' among them, answer failure by NaN."""
     if isinstance(flow_map, SolverFlowMap):
         return SolverFlowMap(**{**flow_map.config(), "throw": False})
     if isinstance(flow_map, FlowMap):
-        return flow_map
+        if not any(isinstance(part, SolverFlowMap) for part in flow_map.modules()):
+            return flow_map
+        own = copy.deepcopy(flow_map)
+        for holder in list(own.modules()):
+            for name, part in list(holder._modules.items()):  # one part may stand twice
+                if isinstance(part, SolverFlowMap):
+                    holder.register_module(name, _tolerant(part))
+        return own
     if not callable(flow_map):
         raise TypeError(
             "flow_map must be a FlowMap or a field, a callable (t, x) or (t, x, condition), "

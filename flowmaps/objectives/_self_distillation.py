@@ -2,10 +2,10 @@
 
 from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.objectives._composed import Composed, Term, Weight
-from flowmaps.objectives._middles import MiddleLaw, Midpoint, UniformMiddle
+from flowmaps.objectives._middles import Midpoint, UniformMiddle
 from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._times import Mixed, SortedPair, SpanLimit
-from flowmaps.objectives.principles import Principle, eulerian, lagrangian, semigroup, tangent
+from flowmaps.objectives.principles import eulerian, lagrangian, semigroup, tangent
 from flowmaps.objectives.teachers import data, own
 
 __all__ = ["esd", "lsd", "psd_m", "psd_u"]
@@ -35,6 +35,10 @@ def lsd(
             ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
 
+    Raises:
+        TypeError, ValueError: for choices that are none, as ``Mixed`` and ``Term`` refuse them; at
+            a draw of a single row, which cannot be on the diagonal and off it.
+
     Source:
         Boffi, Albergo and Vanden-Eijnden (2025), arXiv:2505.18825.
 
@@ -46,8 +50,12 @@ def lsd(
         >>> {name: part.item() for name, part in loss.parts.items()}
         {'flow matching': 0.0, 'lagrangian': 0.0}
     """
-    return _self_distil(
-        "lagrangian", lagrangian, interpolant, diagonal, pretrain, weight, limit, reduction
+    points, matching = _matching(interpolant)
+    return Composed(
+        Mixed(diagonal, SortedPair(limit), pretrain),
+        points,
+        [matching, Term("lagrangian", lagrangian, own, "target", "off diagonal", weight)],
+        reduction=reduction,
     )
 
 
@@ -74,8 +82,12 @@ def esd(
         >>> objective.loss(drift, torch.zeros(8, 2), torch.ones(8, 2)).total.item()
         0.0
     """
-    return _self_distil(
-        "eulerian", eulerian, interpolant, diagonal, pretrain, weight, limit, reduction
+    points, matching = _matching(interpolant)
+    return Composed(
+        Mixed(diagonal, SortedPair(limit), pretrain),
+        points,
+        [matching, Term("eulerian", eulerian, own, "target", "off diagonal", weight)],
+        reduction=reduction,
     )
 
 
@@ -104,7 +116,14 @@ def psd_m(
         >>> loss.parts["semigroup"].item()
         0.0
     """
-    return _progressive(Midpoint(), interpolant, diagonal, pretrain, weight, limit, reduction)
+    points, matching = _matching(interpolant)
+    return Composed(
+        Mixed(diagonal, SortedPair(limit), pretrain),
+        points,
+        [matching, Term("semigroup", semigroup, own, "target", "off diagonal", weight)],
+        middles=Midpoint(),
+        reduction=reduction,
+    )
 
 
 def psd_u(
@@ -128,41 +147,17 @@ def psd_u(
         >>> [term.name for term in fm.objectives.psd_u().terms]
         ['flow matching', 'semigroup']
     """
-    return _progressive(UniformMiddle(), interpolant, diagonal, pretrain, weight, limit, reduction)
-
-
-def _progressive(
-    middles: MiddleLaw,
-    interpolant: Interpolant | None,
-    diagonal: float,
-    pretrain: float,
-    weight: Weight,
-    limit: SpanLimit | None,
-    reduction: str,
-) -> Composed:
-    return _self_distil(
-        "semigroup", semigroup, interpolant, diagonal, pretrain, weight, limit, reduction, middles
-    )
-
-
-def _self_distil(
-    name: str,
-    principle: Principle,
-    interpolant: Interpolant | None,
-    diagonal: float,
-    pretrain: float,
-    weight: Weight,
-    limit: SpanLimit | None,
-    reduction: str,
-    middles: MiddleLaw | None = None,
-) -> Composed:
-    """Flow matching on the diagonal's rows; elsewhere a principle with the map as its teacher."""
-    terms = [
-        Term("flow matching", tangent, data, rows="diagonal"),
-        Term(name, principle, own, "target", rows="off diagonal", weight=weight),
-    ]
-    times, points = (
+    points, matching = _matching(interpolant)
+    return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
-        OnInterpolant(interpolant or Linear()),
+        points,
+        [matching, Term("semigroup", semigroup, own, "target", "off diagonal", weight)],
+        middles=UniformMiddle(),
+        reduction=reduction,
     )
-    return Composed(times, points, terms, middles, reduction)
+
+
+def _matching(path: Interpolant | None) -> tuple[OnInterpolant, Term]:
+    """Return points on an interpolant, linear by default, and flow matching on the diagonal."""
+    points = OnInterpolant(path or Linear())
+    return points, Term("flow matching", tangent, data, rows="diagonal")

@@ -1,6 +1,7 @@
 """How the damped pendulum is learned from its right-hand side alone."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -59,7 +60,7 @@ class PendulumRecipe(Recipe):
             span_gain=1.0,
             time_scale=self.span,
             input_scale=[1.0, 4.0],
-            output_scale=_scales(problem)[1],
+            output_scale=_scales()[1],
         )
         times = TimeSet(0.0, self.span, backward=False)
         return NeuralFlowMap(network, SecondOrder(problem.field), times)
@@ -67,7 +68,7 @@ class PendulumRecipe(Recipe):
     def objective(self) -> Objective:
         """Return the Lagrangian residual in units of the field's spread; see Recipe."""
         problem = DampedPendulum()
-        return lagrangian_residual(problem.field, times=FromStart(), scale=_scales(problem)[0])
+        return lagrangian_residual(problem.field, times=FromStart(), scale=_scales()[0])
 
     def source(self) -> Domain:
         """Return the set of bounded energy; see Recipe."""
@@ -89,8 +90,10 @@ class PendulumRecipe(Recipe):
         return Autonomous(learned, self.span)
 
 
-def _scales(problem: DampedPendulum) -> tuple[Tensor, Tensor]:
+@cache
+def _scales() -> tuple[Tensor, Tensor]:
     """Return the spreads of b and of its rate along the flow over the energy set, (2,) each."""
+    problem = DampedPendulum()
     x = problem.energy_set().sample(
         20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float32
     )

@@ -316,3 +316,23 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_refused(name: str, refused: Callable[..., None]) -> None:
     refused(*CASES[name])
+
+
+@pytest.mark.filterwarnings("ignore:no forward-invariant set")
+@pytest.mark.parametrize("wrap", ["plain", "autonomous", "through", "piecewise", "hidden"])
+def test_a_solver_that_fails_inside_a_map_loses_its_own_states_alone(wrap: str) -> None:
+    """x' = x^2 blows up from x > 2 within half a unit of time, however the solver is wrapped."""
+    field = lambda t, x: x * x  # noqa: E731
+    solver = fm.maps.SolverFlowMap(field, max_steps=50)
+    flow_map = {
+        "plain": solver,
+        "autonomous": fm.maps.Autonomous(solver, 0.5),
+        "through": solver.through([0.2, 0.4]),
+        "piecewise": fm.maps.Piecewise([solver, solver], [0.3]),
+        "hidden": fm.maps.ExactFlowMap(lambda s, t, x: solver(s, t, x)),
+    }[wrap]
+    box, n = fm.domains.Box([-1.0], [3.0]), 8 if wrap == "hidden" else 64
+    found = fm.objectives.forward_invariant(
+        flow_map, box, 0.5, n=n, spans=1, rounds=0, generator=torch.Generator().manual_seed(0)
+    )
+    assert 0.1 < found.leaving_before < 0.6 and not found.reached
