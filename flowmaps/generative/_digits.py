@@ -15,6 +15,12 @@ class Digits:
     Args:
         train, held_out: images (n, 1, 8, 8), float32, ink from -1 (none) to 1 (full).
         train_labels, held_out_labels: classes 0 to 9, (n,), int64.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> digits = fm.generative.load_digits()
+        >>> digits.train.min().item(), digits.train_labels.max().item()
+        (-1.0, 9)
     """
 
     train: Tensor

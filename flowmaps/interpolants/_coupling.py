@@ -14,6 +14,19 @@ class Coupling(ABC):
 
     A coupling of a batch, such as minibatch optimal transport, draws partners independently and
     permutes them against ``x1[rows]``: that leaves the law of each side as it is.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Sorted(fm.interpolants.Coupling):  # of numbers: the optimal one
+        ...     def check(self, x0, x1):
+        ...         fm.interpolants.Independent().check(x0, x1)
+        ...     def draw(self, x0, x1, rows, generator=None):
+        ...         drawn = fm.interpolants.Independent().draw(x0, x1, rows, generator)
+        ...         return drawn.sort(0).values[x1[rows].argsort(0).argsort(0)[:, 0]]
+        >>> x1 = torch.tensor([[3.0], [1.0], [2.0]])
+        >>> x0 = Sorted().draw(None, x1, torch.arange(3))[:, 0]
+        >>> bool(x0[1] <= x0[2] <= x0[0])
+        True
     """
 
     @abstractmethod

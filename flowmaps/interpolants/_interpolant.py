@@ -21,6 +21,11 @@ class Interpolant(ABC):
     Source:
         Albergo, Boffi and Vanden-Eijnden (2023), arXiv:2303.08797, definition 2.1 without the
         latent term.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> isinstance(fm.interpolants.Linear(), fm.interpolants.Interpolant)
+        True
     """
 
     @property

@@ -10,7 +10,16 @@ __all__ = ["MiddleLaw", "Midpoint", "UniformMiddle"]
 
 
 class MiddleLaw(ABC):
-    """A law of u = gamma s + (1 - gamma) t between s and t."""
+    """A law of u = gamma s + (1 - gamma) t between s and t.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Late(fm.objectives.MiddleLaw):
+        ...     def sample(self, s, t, generator=None):
+        ...         return torch.lerp(s, t, 0.75)
+        >>> Late().sample(torch.zeros(1), torch.ones(1)).item()
+        0.75
+    """
 
     @abstractmethod
     def sample(self, s: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:

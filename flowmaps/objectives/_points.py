@@ -24,6 +24,12 @@ class Picked(NamedTuple):
         rows: how many rows.
         interval: in which the times are to be drawn.
         place: ``place(s, t, diagonal) -> Draw``; times (rows,) arrive float64 on the CPU.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> place = lambda s, t, n: fm.objectives.Draw(s, t, torch.zeros(len(s), 1), diagonal=n)
+        >>> fm.objectives.Picked(2, (0.0, 1.0), place).rows
+        2
     """
 
     rows: int
@@ -32,7 +38,18 @@ class Picked(NamedTuple):
 
 
 class PointLaw(ABC):
-    """Turns a source and a law of times into a draw."""
+    """Turns a source and a law of times into a draw.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Origin(fm.objectives.PointLaw):
+        ...     def _pick(self, source, batch, generator):
+        ...         zero = torch.zeros(batch, 2)
+        ...         place = lambda s, t, n: fm.objectives.Draw(s, t, zero, diagonal=n)
+        ...         return fm.objectives.Picked(batch, (0.0, 1.0), place)
+        >>> len(Origin().draw(None, fm.objectives.SortedPair(), 3, None, 1.0))
+        3
+    """
 
     def draw(
         self,

@@ -13,7 +13,18 @@ SpanLimit = Callable[[float], float]
 
 
 class TimeLaw(ABC):
-    """A law of pairs s <= t; of n rows the first ``diagonal(n)`` have s = t."""
+    """A law of pairs s <= t; of n rows the first ``diagonal(n)`` have s = t.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Whole(fm.objectives.TimeLaw):
+        ...     def sample(self, n, interval, generator=None, progress=1.0):
+        ...         return tuple(torch.full((n,), end, dtype=torch.float64) for end in interval)
+        ...     def diagonal(self, n, progress=1.0):
+        ...         return 0
+        >>> [time.tolist() for time in Whole().sample(2, (0.0, 1.0))]
+        [[0.0, 0.0], [1.0, 1.0]]
+    """
 
     @abstractmethod
     def sample(

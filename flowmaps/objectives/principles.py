@@ -1,7 +1,9 @@
 """The relations that characterise a flow map, as residuals of a learned map on a draw.
 
-A principle evaluates one of ``fm.residuals`` against a teacher and routes the gradient. In terms of
-the mean velocity v, with X = x + (t - s) v and D_s = d_s + b . grad along the characteristic:
+Lagrangian, Eulerian and, of black boxes, semigroup evaluate ``fm.residuals`` against a teacher and
+route the gradient. The tangent takes the map's velocity as it is, with no derivative; ``recorded``
+compares with states that the draw brings. In terms of the mean velocity v, with X = x + (t - s) v
+and D_s = d_s + b . grad along the characteristic:
 
 - Lagrangian: d_t X - b(t, X), where d_t X = v + (t - s) d_t v;
 - Eulerian: d_s X + DX b = b + (t - s) D_s v - v;
@@ -31,7 +33,24 @@ Principle = Callable[[FlowMap, Field | FlowMap, Draw, str], Tensor]
 
 
 def tangent(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """v_{s,s}(x) - b(s, x): the map's velocity against the field, no derivative taken."""
+    """v_{s,s}(x) - b(s, x): the map's velocity against the field, no derivative taken.
+
+    Args:
+        learned: the map that is trained.
+        teacher: b, a field, or a flow map, which serves through its velocity.
+        draw: points and times.
+        routing: what carries gradient, as ``Term`` says.
+
+    Source:
+        Lipman et al. (2022), arXiv:2210.02747, equation 9.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> draw = fm.objectives.Draw(torch.zeros(1), torch.ones(1), torch.zeros(1, 1))
+        >>> fm.objectives.principles.tangent(drift, lambda t, x: 0 * x, draw, "full").item()
+        1.0
+    """
     field = _field_at(teacher, draw.s, routing)
     condition = _extra(draw.condition)
     known = field(time_like(draw.s, draw.points), draw.points, *condition)
@@ -39,7 +58,27 @@ def tangent(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str
 
 
 def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """d/dt X_{s,t}(x) - b(t, X_{s,t}(x)), one jvp in t."""
+    """d/dt X_{s,t}(x) - b(t, X_{s,t}(x)), one jvp in t.
+
+    Args:
+        learned: the map that is trained.
+        teacher: b, a field, or a flow map, which serves through its velocity.
+        draw: points and times.
+        routing: what carries gradient, as ``Term`` says.
+
+    Raises:
+        TypeError: for a drawn velocity, which holds at the points alone.
+
+    Source:
+        Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, proposition 2.2.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> draw = fm.objectives.Draw(torch.zeros(1), torch.ones(1), torch.zeros(1, 1))
+        >>> fm.objectives.principles.lagrangian(drift, lambda t, x: x, draw, "full").item()
+        0.0
+    """
     if isinstance(teacher, DrawnVelocity):
         raise TypeError(
             "the Lagrangian principle asks for the field at X_{s,t}(x), and a drawn velocity holds "
@@ -56,7 +95,27 @@ def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: 
 
 
 def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one jvp along (1, b); to stop DX b takes another."""
+    """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one jvp along (1, b); to stop DX b takes another.
+
+    Args:
+        learned: the map that is trained.
+        teacher: b, a field, a flow map, or a drawn velocity.
+        draw: points and times.
+        routing: what carries gradient, as ``Term`` says.
+
+    Raises:
+        TypeError: for a drawn velocity under the routing "full", which noise would bias.
+
+    Source:
+        Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, proposition 2.2.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> draw = fm.objectives.Draw(torch.zeros(1), torch.ones(1), torch.zeros(1, 1))
+        >>> fm.objectives.principles.eulerian(drift, lambda t, x: 1 + x, draw, "full").item()
+        0.0
+    """
     if isinstance(teacher, DrawnVelocity) and routing == "full":
         raise TypeError(
             "a drawn velocity is the field plus noise, which with gradient through DX b moves the "
@@ -82,6 +141,27 @@ def semigroup(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
 
     Between learned maps it is composed of mean velocities; elsewhere of states, whose difference
     over a short span takes float64 or spans that are not short.
+
+    Args:
+        learned: the map that is trained.
+        teacher: Y, a flow map; not a field.
+        draw: points and times, with middle times u.
+        routing: what carries gradient, as ``Term`` says.
+
+    Raises:
+        TypeError: for a field.
+        ValueError: for a draw without middle times.
+
+    Source:
+        Boffi, Albergo and Vanden-Eijnden (2025), arXiv:2505.18825.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> s, t, x = torch.zeros(1), torch.ones(1), torch.zeros(1, 1)
+        >>> draw = fm.objectives.Draw(s, t, x, u=torch.ones(1) / 2)
+        >>> fm.objectives.principles.semigroup(drift, drift, draw, "full").item()
+        0.0
     """
     if draw.u is None:
         raise ValueError("the draw carries no middle times u; give the objective a law of them")
@@ -117,7 +197,28 @@ def _semigroup_of_means(
 
 
 def recorded(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """X_{s,t}(x) minus the recorded state at t."""
+    """X_{s,t}(x) minus the recorded state at t.
+
+    Args:
+        learned: the map that is trained.
+        teacher: not asked.
+        draw: points and times, with images at the end times.
+        routing: what carries gradient, as ``Term`` says.
+
+    Raises:
+        ValueError: for a draw without images.
+
+    Source:
+        Zheng et al. (2022), arXiv:2211.13449.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> drift = fm.maps.ExactFlowMap(lambda s, t, x: x + (t - s)[:, None])
+        >>> s, t, x = torch.zeros(1), torch.ones(1), torch.zeros(1, 1)
+        >>> draw = fm.objectives.Draw(s, t, x, images=torch.zeros(1, 1))
+        >>> fm.objectives.principles.recorded(drift, drift, draw, "full").item()
+        1.0
+    """
     if draw.images is None:
         raise ValueError("the draw carries no recorded states; draw it from Trajectories")
     return learned(draw.s, draw.t, draw.points, *_extra(draw.condition)) - draw.images
