@@ -79,8 +79,8 @@ def ends(learned: FlowMap) -> tuple[float, float]:
 
 def _grid(learned: FlowMap, steps: Count | Sequence[float] | Tensor) -> list[float]:
     start, end = ends(learned)
-    whole = getattr(steps, "ndim", None) == 0 or not isinstance(steps, Iterable)
-    if whole or isinstance(steps, str):
+    whole = getattr(steps, "ndim", None) == 0 or isinstance(steps, str)
+    if whole or not isinstance(steps, Iterable):
         return torch.linspace(
             start, end, as_count(steps, "steps") + 1, dtype=torch.float64, device="cpu"
         ).tolist()
