@@ -10,13 +10,18 @@ from typing import Any
 
 from torch import nn
 
+from flowmaps._checks import brief, is_number
 from flowmaps._saving import save
 from flowmaps.errors import RunFolderError
 from flowmaps.training._checkpoints import Checkpoint, Checkpoints
+from flowmaps.training._encoding import encode
+from flowmaps.training._fingerprint import unlike
 from flowmaps.training._log import JsonLines
 from flowmaps.training._run_folder import RunFolder, versions
 
 __all__ = ["Archive", "open_archive"]
+
+_NUMBERS = ("loss", "gradient_norm", "learning_rate", "seconds")
 
 
 @contextmanager
@@ -29,11 +34,14 @@ def open_archive(
     from the start.
     """
     if path is None:
+        if resume or overwrite:
+            raise ValueError("resume and overwrite need folder=, that of the run")
         yield Archive(None, False, save_seconds)
         return
-    resumed = resume and (Path(path) / "configuration.json").exists()
-    if begun := resume and not resumed and Path(path).is_dir():
-        _refuse_to_resume_elsewhere(Path(path))
+    path = Path(path).expanduser()
+    resumed = resume and (path / "configuration.json").exists()
+    if begun := resume and not resumed and path.is_dir():
+        _refuse_to_resume_elsewhere(path)
     with RunFolder(path, resume=resumed, overwrite=overwrite or begun) as folder:
         yield Archive(folder, resumed, save_seconds)
 
@@ -75,23 +83,33 @@ class Archive:
         return None if self.folder is None else self.folder.path
 
     def begin(self, configuration: dict[str, Any]) -> None:
-        """Write down what the run is, and what it runs on."""
+        """Replace what is to be overwritten; write down what the run is, and what it runs on."""
         if self.folder is not None:
             self.folder.write_configuration({**configuration, "versions": versions()})
 
-    def configuration(self, expected: dict[str, Any]) -> dict[str, Any]:
+    def configuration(
+        self, expected: dict[str, Any], first_draw: dict[str, list[Any]]
+    ) -> dict[str, Any]:
         """Return the resumed run's configuration.
 
         Raises:
-            RunFolderError: if it is not that of the arguments given now; names the differences.
+            RunFolderError: if it is corrupt, or not that of the arguments and data given now; names
+                the differences.
         """
         assert self.folder is not None
         found = self.folder.read_configuration()
-        if differences := _differences(found, expected):
+        compared = {name: found.get(name) for name in expected}
+        if differences := _differences(compared, expected):
             raise RunFolderError(
                 f"{self.path} was started with other settings: {'; '.join(differences)}; resume it "
                 "with the same ones, or start anew in another folder"
             )
+        if names := unlike(found.get("first draw"), first_draw):
+            raise RunFolderError(
+                f"{self.path} was started with other data: {', '.join(names)} of the first draw "
+                "differ; resume it with the same source, or start anew in another folder"
+            )
+        _check_steps(found, self.folder)
         return found
 
     def newest(self) -> Checkpoint | None:
@@ -103,8 +121,15 @@ class Archive:
         return found
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the steps in the log."""
-        return [] if self._log is None else [r for r in self._log.read() if "loss" in r]
+        """Return the steps in the log; raise RunFolderError for one that is none."""
+        found = [] if self._log is None else [r for r in self._log.read() if "loss" in r]
+        for record in found:
+            if not _is_record(record):
+                raise RunFolderError(
+                    f"the log in {self.path} holds what is no step's record ({brief(record)}); "
+                    "repair or remove the line"
+                )
+        return found
 
     def write(self, records: list[dict[str, Any]]) -> None:
         """Append steps, or events, to the log."""
@@ -125,16 +150,30 @@ class Archive:
         self._checkpoints.write(step, state)
         self._saved_at, self._saved_step = time.monotonic(), step
 
-    def try_saving(self, learned: nn.Module) -> None:
-        """Save the map for a moment: what cannot be saved must not be learned after hours."""
+    def try_saving(self, learned: nn.Module, state: dict[str, Any]) -> None:
+        """Save map and state for a moment: what cannot be saved must not be learned after hours."""
         if self.folder is not None:
+            encode(state, {})
             with TemporaryDirectory() as trial:
                 save(learned, trial)
 
     def finish(self, learned: nn.Module) -> None:
-        """Save the finished map."""
-        if self.folder is not None:
+        """Save the finished map.
+
+        Raises:
+            RunFolderError: if it cannot be written; the map in memory is whole.
+        """
+        if self.folder is None:
+            return
+        try:
+            self.folder.map.mkdir(exist_ok=True)  # not the folder above: who removed it meant it
             save(learned, self.folder.map, overwrite=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"the finished map cannot be written to {self.folder.map} "
+                f"({error.strerror or error}); it is whole in memory and in the last checkpoint: "
+                "make room and resume with resume=True (--resume), or fm.save it elsewhere"
+            ) from error
 
     def whereabouts(self, step: int) -> str:
         """Say where the last good state is."""
@@ -146,13 +185,33 @@ class Archive:
 
 def _differences(found: dict[str, Any], expected: dict[str, Any], place: str = "") -> list[str]:
     listed = []
-    for name, value in expected.items():
-        there = found.get(name)
+    for name in dict.fromkeys([*expected, *found]):
+        there, value = found.get(name), expected.get(name)
         if isinstance(value, dict) and isinstance(there, dict):
             listed += _differences(there, value, f"{place}{name}.")
         elif there != value:
             listed.append(f"{place}{name} was {_brief(there)}, now {_brief(value)}")
     return listed
+
+
+def _check_steps(found: dict[str, Any], folder: RunFolder) -> None:
+    """Raise RunFolderError unless the configuration's number of steps is one of its settings."""
+    steps, settings = found.get("steps"), found["settings"]
+    asked = settings["steps"]
+    whole = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
+    if not whole or (steps != asked if settings["seconds"] is None else steps > (asked or steps)):
+        raise folder.corrupt(f"it names {steps!r} steps")
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Tell whether a log's record has the numbers of a step."""
+    parts = record.get("parts")
+    return (
+        isinstance(record.get("step"), int)
+        and isinstance(parts, dict)
+        and all(is_number(record.get(name)) for name in _NUMBERS)
+        and all(map(is_number, parts.values()))
+    )
 
 
 def _brief(value: Any) -> str:

@@ -54,7 +54,7 @@ class Checkpoints:
     are one and the same memory are written once and come back as one.
 
     Args:
-        folder: made by the first ``write``.
+        folder: made by the first ``write``, in one that is there.
         keep: how many of the newest remain.
 
     Raises:
@@ -101,7 +101,7 @@ class Checkpoints:
         pieces = encode(state, {"format": _FORMAT, "flowmaps": __version__, "step": step})
         fresh = self.folder / f"step-{step:09d}.new"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)  # not those above: who removed them meant it
             self._remove_unfinished()
             path = self.folder / f"step-{step:09d}-{_write(fresh, pieces)}.safetensors"
             os.replace(fresh, path)

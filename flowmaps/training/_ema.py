@@ -57,7 +57,7 @@ class Average:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Write the average into the module's weights; before the first update, leave them."""
+        """Write the average into the module's weights; before any update, those it began with."""
         for live, mean in zip(self._live, self._mean, strict=True):
             live.copy_(mean)
 

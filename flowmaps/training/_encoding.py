@@ -172,11 +172,12 @@ def decode(raw: bytes) -> tuple[dict[str, Any], Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
+    no_state = (SafetensorError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
     try:
         tensors = parse(raw)
         facts = json.loads(tensors.pop("structure").numpy().tobytes())
         node = facts.pop("state")
-    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except no_state as error:
         raise ValueError(f"it holds no state ({error!r})") from error
     return facts, lambda: _Builder(tensors).state(node)
 

@@ -7,17 +7,21 @@ from typing import Any
 
 import torch
 
+from flowmaps._checks import as_count, brief
 from flowmaps._saving._description import Describer
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Objective
 from flowmaps.training._archive import Archive, open_archive
+from flowmaps.training._fingerprint import fingerprint
 from flowmaps.training._guard import Guard
 from flowmaps.training._history import History
-from flowmaps.training._loop import Loop, StepReport
+from flowmaps.training._log import require_json
+from flowmaps.training._loop import Loop
 from flowmaps.training._optimizers import OptimizerFactory
 from flowmaps.training._progress import ProgressBar
+from flowmaps.training._report import StepReport
 from flowmaps.training._schedules import Schedule
-from flowmaps.training._settings import Settings
+from flowmaps.training._settings import Settings, as_real
 
 __all__ = ["FitResult", "fit"]
 
@@ -32,8 +36,16 @@ class FitResult:
         steps: how many steps the run was planned for.
         skipped: steps whose loss or gradient was not finite, and which changed nothing.
         rollbacks: how often the run went back and on with a lower learning rate.
-        cut_short: whether a budget of time ended it before its last step.
+        cut_short: whether a budget of time, or ``StopTraining``, ended it before its last step.
         folder: of the run; None if it wrote nothing.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+        >>> data = fm.objectives.Pairs(None, torch.zeros(8, 1))
+        >>> result = fm.training.fit(learned, fm.objectives.lsd(), data, steps=3, batch=4)
+        >>> result.steps, result.skipped, result.cut_short, result.learned is learned
+        (3, (), False, True)
     """
 
     learned: FlowMap
@@ -86,15 +98,17 @@ def fit(
         source: of data or points, as the objective asks: ``Pairs``, ``Domain`` or ``Trajectories``.
         steps: number of updates; with ``seconds``, at most.
         seconds: budget of time, preparation and compilation included, turned once into a number of
-            steps; a run that needs half as much again is cut short, and the result says so.
+            steps, by trial steps that take about a tenth of it at most; a run that needs half as
+            much again is cut short after the step that it is at, and the result says so.
         batch: rows of a draw.
         optimizer: ``"adam"``, ``"adamw"`` (betas 0.9 and 0.99, weight decay 1e-3 for the second),
             ``"sgd"`` (momentum 0.9), ``"soap"`` (betas 0.95, preconditioner every 10 steps; Vyas et
             al. 2024, arXiv:2409.11321; needs pytorch-optimizer), or a factory
-            ``(parameters, lr=...)``.
+            ``(parameters, lr=...)``; where it gives groups of parameters rates of their own, the
+            schedule multiplies each.
         learning_rate: the peak.
         schedule: ``"cosine"``, ``"constant"``, or a callable ``(step, steps) -> factor`` of the
-            peak, called with what is left after the warm-up.
+            peak, finite and not negative, called with what is left after the warm-up.
         warmup: steps of a linear rise to the peak.
         ema: decay of the average of weights that is left in ``learned`` at the end (half-life
             log(1/2) / log(ema) steps, start-up bias divided out); None or 0 for the last weights.
@@ -109,14 +123,15 @@ def fit(
             and, at the end, ``map/`` for ``fm.load``; None writes nothing.
         resume: go on with the run in the folder, from its newest whole checkpoint; in a folder that
             holds nothing, start.
-        overwrite: replace the run in the folder.
+        overwrite: replace the run in the folder, once this one is ready for its first step.
         keep_every: steps between states kept in memory to go back to.
         save_seconds: least time between checkpoints; one is written when a state is kept.
         log_every: steps between records of log and history.
-        about: what else to write into the run's configuration; anything that JSON holds. A resumed
-            run must be about the same.
+        about: what else to write into the run's configuration; a dict of what JSON holds. A resumed
+            run must be about the same, and draw from the same data.
         progress: show a progress bar on a terminal.
-        callback: called with a ``StepReport`` after every step.
+        callback: called with a ``StepReport`` after every step; raises ``StopTraining`` to end the
+            run there.
 
     Returns:
         The map and the run's numbers.
@@ -125,7 +140,7 @@ def fit(
         TypeError, ValueError: for arguments that make no run, before the first step.
         RunFolderError: if the folder is in use, holds a run already (also a ``FileExistsError``),
             or holds one of other settings, before the first step.
-        CheckpointError: if no checkpoint of a resumed run is whole.
+        CheckpointError: if no checkpoint of a resumed run is whole, or it is of another run.
         UntrainedTimes: if the objective draws times that the map is not for.
         TrainingError: when the guard gives up; names the step, the last good state and the cure.
 
@@ -151,18 +166,21 @@ def fit(
         clip=clip,
         seed=seed,
         compile=compile,
-        guard=guard or Guard(),
+        guard=Guard() if guard is None else guard,
         keep_every=keep_every,
     )
-    _check_kinds(learned, objective, log_every, save_seconds)
+    about = _checked_about(about)
+    _check_kinds(learned, objective, callback)
+    log_every = as_count(log_every, "log_every")
+    save_seconds = as_real(save_seconds, "save_seconds", lambda v: v >= 0, "not negative")
     with open_archive(folder, resume, overwrite, save_seconds) as archive:
         loop = Loop(learned, objective, source, settings, archive, log_every, callback)
         devices = [loop.device] if loop.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # the caller's random numbers stay as they are
-            _begin(loop, archive, about or {})
+            _begin(loop, archive, about)
             with ProgressBar(loop.steps, shown=progress) as bar:
                 loop.run(bar)
-        loop.average.apply()
+        loop.descent.average.apply()
         archive.finish(learned)
     return FitResult(
         learned,
@@ -176,15 +194,20 @@ def fit(
 
 
 def _begin(loop: Loop, archive: Archive, about: dict[str, Any]) -> None:
-    """Start the run, or take it up where its folder says."""
+    """Start the run, or take it up where its folder says.
+
+    What can go wrong goes wrong here, before an older run in the folder is replaced.
+    """
+    first = fingerprint(loop.first_draw())
+    description = _description(loop, about)
     if archive.resumed:
-        steps = archive.configuration(_description(loop, about))["steps"]
+        steps = archive.configuration(description, first)["steps"]
         loop.resume(steps, archive.newest())
         return
-    archive.try_saving(loop.learned)
+    archive.try_saving(loop.learned, loop.as_saved(loop.state.capture()))
     steps = loop.choose_steps()
-    if archive.path is not None:
-        archive.begin(_description(loop, about) | {"steps": steps})
+    device = str(loop.device)
+    archive.begin(description | {"steps": steps, "device": device, "first draw": first})
 
 
 def _description(loop: Loop, about: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +220,14 @@ def _description(loop: Loop, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_kinds(learned: Any, objective: Any, log_every: int, save_seconds: float) -> None:
+def _checked_about(about: Any) -> dict[str, Any]:
+    if about is not None and not isinstance(about, dict):
+        raise TypeError(f"about must be a dict, got {brief(about)}")
+    require_json(about or {}, "about")
+    return about or {}
+
+
+def _check_kinds(learned: Any, objective: Any, callback: Any) -> None:
     if not isinstance(learned, FlowMap):
         raise TypeError(
             f"learned must be a flow map, got {type(learned).__name__}; "
@@ -208,7 +238,5 @@ def _check_kinds(learned: Any, objective: Any, log_every: int, save_seconds: flo
             f"objective must be an fm.objectives.Objective, got {type(objective).__name__}; "
             "for example fm.objectives.lsd()"
         )
-    if not isinstance(log_every, int) or log_every < 1:
-        raise ValueError(f"log_every must be a positive integer, got {log_every!r}")
-    if not save_seconds >= 0:
-        raise ValueError(f"save_seconds must not be negative, got {save_seconds}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable with a StepReport, got {brief(callback)}")

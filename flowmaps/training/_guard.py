@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from flowmaps._checks import is_number
+
 __all__ = ["Guard"]
 
 
@@ -10,20 +12,22 @@ __all__ = ["Guard"]
 class Guard:
     """Skip, then roll back, then stop.
 
-    A step whose loss or gradient is not finite changes no weights and is counted. After ``skips``
-    such steps in a row, or when the median loss since the last kept state exceeds ``explosion``
-    times the first loss, the run goes back to that state and on with the learning rate multiplied
-    by ``slowdown``; after ``rollbacks`` of these the next one stops it.
+    A step whose loss or gradient is not finite changes no weights and is counted. The run goes back
+    to the last kept state, and on with the learning rate multiplied by ``slowdown``, after more
+    than ``skips`` such steps in a row; when weights that would be kept are not finite, or, at the
+    run's end, give a loss that is not; and when the median loss m since the last kept state has
+    risen too far above the first loss f: m - f > explosion max(|f|, 1e-3). A loss that falls never
+    has, whatever its sign. After ``rollbacks`` of these the next one stops the run.
 
     Args:
         skips: steps in a row that may be skipped; 0 rolls back at once.
         rollbacks: how often a run may go back; 0 stops at once.
         slowdown: factor of the learning rate after each, in (0, 1].
-        explosion: median loss, in units of the run's first loss, that counts as divergence; inf to
-            leave it to numbers that are not finite.
+        explosion: rise of the median loss, in units of the size of the run's first loss, that
+            counts as divergence; inf to leave it to numbers that are not finite.
 
     Raises:
-        ValueError: for numbers outside these ranges.
+        TypeError, ValueError: for numbers outside these ranges, or no numbers.
 
     Example:
         >>> import flowmaps as fm
@@ -41,6 +45,9 @@ class Guard:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
+        for name in ("slowdown", "explosion"):
+            if not is_number(getattr(self, name)):
+                raise TypeError(f"{name} must be a number, got {getattr(self, name)!r}")
         if not 0 < self.slowdown <= 1:
             raise ValueError(f"slowdown must be in (0, 1], got {self.slowdown}")
         if not self.explosion > 1 or math.isnan(self.explosion):

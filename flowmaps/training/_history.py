@@ -11,6 +11,9 @@ from torch import Tensor
 
 __all__ = ["History", "NotFinite", "Recorder"]
 
+_LEAST_SCALE = 1e-3
+"""A first loss nearer to 0 than this is no unit to measure a rise in: a warm start's, say."""
+
 
 @dataclass
 class History:
@@ -23,6 +26,12 @@ class History:
         gradient_norm: norm of the whole gradient, before clipping.
         learning_rate: of the step.
         seconds: since the start of the run, breaks left out, when the step had been issued.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> history = fm.training.History(step=[0, 10], loss=[1.0, 0.5])
+        >>> dict(zip(history.step, history.loss))
+        {0: 1.0, 10: 0.5}
     """
 
     step: list[int] = field(default_factory=list)
@@ -113,11 +122,21 @@ class Recorder:
                 self.fresh.append(record)
         return None
 
-    def explosion(self) -> float:
-        """Return the median of the recent losses over the run's first loss; 0 where unknown."""
-        if not self.recent or not self.first:
-            return 0.0
-        return statistics.median(self.recent) / self.first
+    def explosion(self, factor: float) -> str | None:
+        """Tell whether the recent losses have risen too far above the run's first loss.
+
+        Args:
+            factor: the rise of their median that is too far, in units of the first loss's size.
+
+        Returns:
+            Their median against the first loss, in words; None if all is well.
+        """
+        if not self.recent or self.first is None:
+            return None
+        median = statistics.median(self.recent)
+        if median - self.first <= factor * max(abs(self.first), _LEAST_SCALE):
+            return None
+        return f"{median:.1e}, against {self.first:.1e} at first"
 
     def restart(self, step: int) -> None:
         """Forget what waits and everything from this step on."""

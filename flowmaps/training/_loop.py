@@ -6,48 +6,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from flowmaps.errors import TrainingError, UntrainedTimes
+from flowmaps.errors import CheckpointError, TrainingError, UntrainedTimes
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Draw, Loss, Objective
 from flowmaps.training._archive import Archive
 from flowmaps.training._budget import affordable_steps
 from flowmaps.training._checkpoints import Checkpoint
-from flowmaps.training._compiling import compiled
-from flowmaps.training._ema import Average
+from flowmaps.training._descent import Descent
 from flowmaps.training._history import NotFinite, Recorder
-from flowmaps.training._optimizers import make_optimizer
 from flowmaps.training._progress import ProgressBar
+from flowmaps.training._report import StepReport, StopTraining, kept_modes
 from flowmaps.training._schedules import learning_rate_factor, named_schedule
-from flowmaps.training._seeds import step_generator, step_seed
+from flowmaps.training._seeds import step_generator
 from flowmaps.training._settings import Settings
-from flowmaps.training._state import TrainingState
 
-__all__ = ["Loop", "StepReport"]
+__all__ = ["Loop"]
 
 _OVERTIME = 1.5
 """A run with a budget of time is cut short beyond this many budgets."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a callback is told after a step.
-
-    Args:
-        step: number of the step, from 0.
-        steps: how many there will be.
-        loss: on the step's draw, before its update; tensors on the device.
-        learning_rate: of the step.
-        learned: the map in training, with its live weights.
-    """
-
-    step: int
-    steps: int
-    loss: Loss
-    learning_rate: float
-    learned: FlowMap
 
 
 @dataclass
@@ -97,17 +73,9 @@ class Loop:
     ):
         self.learned, self.objective, self.source = learned, objective, source
         self.settings, self.archive, self.callback = settings, archive, callback
-        parameters = [*learned.parameters(), *objective.parameters()]
-        self.device = parameters[0].device if parameters else torch.device("cpu")
         self.schedule = named_schedule(settings.schedule)
-        self.update = make_optimizer(settings.optimizer, parameters, settings.learning_rate)
-        self.average = Average(learned, settings.ema or 0.0)
-        objective.to(self.device)
-        self.state = TrainingState(learned, objective, self.update, self.average)
-        saved = learned.state_dict(keep_vars=True).values()
-        self.running = [part for part in saved if not isinstance(part, nn.Parameter)]
-        """What evaluation itself may change, such as the statistics of a norm."""
-        self.evaluate = compiled(lambda draw: objective(learned, draw), settings.compile)
+        self.descent = Descent(learned, objective, settings)
+        self.state, self.device = self.descent.state, self.descent.device
         self.troubles, self.step, self.steps = Troubles(), 0, settings.steps or 0
         self.log_every, self.cut_short = log_every, False
         self.start, self.before = time.perf_counter(), 0.0
@@ -123,45 +91,68 @@ class Loop:
 
     # ------------------------------------------------------------------------ before the steps
 
+    def first_draw(self) -> Draw:
+        """Return the draw of step 0, once map, objective and schedule can do with it."""
+        if self.steps:
+            self._factor(self.settings.warmup)  # the first step that the schedule is asked for
+        draw = self._draw_at(0.0)
+        self.objective.check(draw)
+        _require_times(self.learned, draw)
+        return draw
+
     def choose_steps(self) -> int:
         """Turn the budget of time into steps, by trial steps that leave no trace."""
         settings = self.settings
         if settings.seconds is not None:
-            before, mode = self.state.capture(), self.learned.training
-            self.learned.train()  # so that the trial steps cost what the others will
-            self.steps = 1_000_000
+            before, self.steps = self.state.capture(), 1_000_000
 
             def trial(progress: float) -> None:
                 loss, _ = self._descend(round(progress * self.steps), self._draw_at(progress))
                 loss.total.item()  # waits for the device
 
-            try:
-                steps = affordable_steps(settings.seconds, self.seconds, trial)
-            finally:
-                self.state.restore(before)
-                self.learned.train(mode)
+            with kept_modes(self.learned):
+                self.learned.train()  # so that the trial steps cost what the others will
+                try:
+                    steps = affordable_steps(settings.seconds, self.seconds, trial, settings.steps)
+                finally:
+                    self.state.restore(before)
             self.steps = min(steps, settings.steps or steps)
         self.recorder = self._new_recorder()
         return self.steps
 
     def resume(self, steps: int, checkpoint: Checkpoint | None) -> None:
-        """Go on from a checkpoint of a run of so many steps; None starts it."""
+        """Go on from a checkpoint of a run of so many steps; None starts it.
+
+        Raises:
+            CheckpointError: if the checkpoint is whole, but not one of such a run.
+        """
         self.steps = steps
         self.recorder = self._new_recorder()
         if checkpoint is None:
             return
-        saved = checkpoint.state
-        self.state.restore(saved["state"])
-        self.step, self.before = checkpoint.step, saved["seconds"]
-        troubles = saved["troubles"]
-        self.troubles = Troubles(
-            set(troubles["skipped"]), troubles["rollbacks"], troubles["slowdown"]
-        )
-        self.recorder.first, self.cut_short = saved["first_loss"], saved["cut_short"]
-        self.kept, self.events = Kept(self.step, saved["state"]), saved["events"]
+        try:
+            self._take_up(checkpoint)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise CheckpointError(
+                f"{checkpoint.path} is not a checkpoint of this run ({error}); put one back from "
+                "a copy, or start the run anew with overwrite=True (--overwrite)"
+            ) from error
         self.archive.write(self.events)
         for record in self.archive.records():
             self.recorder.history.add(record)
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        saved = checkpoint.state
+        found = saved["troubles"]
+        troubles = Troubles(set(found["skipped"]), int(found["rollbacks"]), float(found["slowdown"]))
+        seconds, cut, events = float(saved["seconds"]), saved["cut_short"], list(saved["events"])
+        first = None if saved["first_loss"] is None else float(saved["first_loss"])
+        if checkpoint.step > self.steps:
+            raise ValueError(f"it is of step {checkpoint.step} of {self.steps}")
+        self.state.restore(saved["state"])
+        self.step, self.before, self.troubles = checkpoint.step, seconds, troubles
+        self.recorder.first, self.cut_short = first, bool(cut)
+        self.kept, self.events = Kept(self.step, saved["state"]), events
 
     def _new_recorder(self) -> Recorder:
         window = 1 if self.device.type == "cpu" else 32
@@ -183,7 +174,7 @@ class Loop:
             while self.step < self.steps and not self.cut_short:
                 self._make_step()
                 bar.update(self.step, self.recorder.history)
-            self._keep(now=True)
+            self._checkpoint(now=True)
         except BaseException:
             self._leave_last_good()
             raise
@@ -196,26 +187,49 @@ class Loop:
         if step not in self.troubles.skipped:
             report = self._train(step)
         self.step += 1
-        boundary = self.step % self.settings.keep_every == 0 or self.step == self.steps
-        bad = self.recorder.read() if self.recorder.full or boundary else None
-        if bad is not None and self._goes_back_for(bad):
-            return
+        self.cut_short = self.step < self.steps and self._is_late()
+        boundary = self.step % self.settings.keep_every == 0 or self._is_over
+        if self.recorder.full or boundary:
+            bad = self.recorder.read()
+            if bad is not None and self._goes_back_for(bad):
+                return
+            report = report if bad is None else None
         self._write_records()
-        if bad is None and report is not None and self.callback is not None:
-            self.callback(report)
+        if report is not None and self._is_stopped_by(report):
+            self.cut_short = self.step < self.steps
+            bad = self.recorder.read()
+            if bad is not None and self._goes_back_for(bad):
+                return
         # Amid skipped steps nothing is kept: what is wrong with the weights may lie before them.
-        if self.step == self.steps or (boundary and step not in self.troubles.skipped):
+        if self._is_over or (boundary and step not in self.troubles.skipped):
             self._keep()
 
+    @property
+    def _is_over(self) -> bool:
+        return self.step == self.steps or self.cut_short
+
+    def _is_late(self) -> bool:
+        budget = self.settings.seconds
+        return budget is not None and self.seconds > _OVERTIME * budget
+
+    def _is_stopped_by(self, report: StepReport) -> bool:
+        """Call the callback; tell whether it ends the run."""
+        if self.callback is None:
+            return False
+        with kept_modes(self.learned, self.objective):
+            try:
+                self.callback(report)
+            except StopTraining:
+                return True
+        return False
+
     def _train(self, step: int) -> StepReport | None:
-        """Draw and go down the gradient; None if what was read at once is not finite."""
+        """Draw and go down the gradient."""
         draw = self._draw_at(step / self.steps, step)
-        if step == 0:
-            self.objective.check(draw)
-        if step == 0 or draw.s.device.type == "cpu":  # elsewhere it would synchronise
+        if draw.s.device.type == "cpu":  # elsewhere it would synchronise
             _require_times(self.learned, draw)
         loss, rate = self._descend(step, draw, checked=self.recorder.window == 1)
-        return StepReport(step, self.steps, loss, rate, self.learned)
+        return StepReport(step, self.steps, loss, rate, self.learned, self.descent.average)
 
     def _draw_at(self, progress: float, step: int = 0) -> Draw:
         generator = step_generator(self.settings.seed, step)
@@ -225,28 +239,25 @@ class Loop:
 
     def _descend(self, step: int, draw: Draw, checked: bool = False) -> tuple[Loss, float]:
         """Make one update; with ``checked``, only if loss and gradient are finite."""
-        rate = self._rate(step)
-        running = [buffer.clone() for buffer in self.running] if checked else []
-        torch.manual_seed(step_seed(self.settings.seed, step, stream=1))  # dropout's masks
-        loss = self.evaluate(draw)
-        norm = _gradient(self.update, loss.total, self.settings.clip)
+        factor = self._factor(step)
+        rate = factor * self.settings.learning_rate
+        running = self.descent.running() if checked else {}
+        loss, norm = self.descent.loss_and_gradient(step, draw)
         self.recorder.add(step, loss.total, norm, loss.parts, rate, self.seconds)
-        if checked and not bool(torch.isfinite(loss.total) & torch.isfinite(norm)):
-            for buffer, before in zip(self.running, running, strict=True):
-                buffer.copy_(before)
-            return loss, rate
-        for group in self.update.param_groups:
-            group["lr"] = rate
-        self.update.step()
-        self.average.update()
+        if checked and not bool(loss.total.isfinite() & norm.isfinite()):
+            self.descent.put_back(running)
+        else:
+            self.descent.advance(factor)
         return loss, rate
 
-    def _rate(self, step: int) -> float:
+    def _factor(self, step: int) -> float:
+        """Return the step's learning rate in units of the peak."""
         warmup = self.settings.warmup
         if self.settings.seconds is not None:  # the run may be shorter than was thought
             warmup = min(warmup, self.steps // 2)
-        factor = learning_rate_factor(self.schedule, step, self.steps, warmup)
-        return self.troubles.slowdown * self.settings.learning_rate * factor
+        return self.troubles.slowdown * learning_rate_factor(
+            self.schedule, step, self.steps, warmup
+        )
 
     def _write_records(self) -> None:
         if self.recorder.fresh:
@@ -255,41 +266,50 @@ class Loop:
 
     # ------------------------------------------------------------------------ keeping, going back
 
-    def _keep(self, now: bool = False) -> None:
-        """Keep the state as it is, unless the loss has exploded since the last time."""
-        ratio = self.recorder.explosion()
-        if ratio > self.settings.guard.explosion:
-            self._roll_back(
-                f"the median loss of steps {self.kept.step} to {self.step - 1} is {ratio:.1e} "
-                "times the first loss"
-            )
+    def _keep(self) -> None:
+        """Keep the state as it is, unless it is unsound."""
+        if why := self._what_is_wrong():
+            self._roll_back(why)
             return
-        budget = self.settings.seconds
-        late = budget is not None and self.seconds > _OVERTIME * budget
-        self.cut_short |= late and self.step < self.steps
         self.recorder.recent.clear()
         self.kept = Kept(self.step, self.state.capture())
         self.events.clear()
-        self._checkpoint(now or self.cut_short)
+        self._checkpoint(now=self.cut_short)
+
+    def _what_is_wrong(self) -> str | None:
+        """Say why the weights of now are not to be kept; None if nothing is wrong with them."""
+        exploded = self.recorder.explosion(self.settings.guard.explosion)
+        if exploded is not None:
+            return f"the median loss of steps {self.kept.step} to {self.step - 1} is {exploded}"
+        if not self.descent.is_finite():
+            return f"the weights after step {self.step - 1} are not finite"
+        row = self.troubles.in_a_row(self.step - 1)
+        last = self.step - 1 - row
+        if row and last >= 0:
+            # No later step will tell whether the skipped draws were bad, or the weights are.
+            draw = self._draw_at(last / self.steps, last)
+            if not self.descent.still_answers(last, draw):
+                return f"the loss of step {last} is not finite any more after step {self.step - 1}"
+        return None
 
     def _checkpoint(self, now: bool) -> None:
+        self.archive.checkpoint(self.kept.step, self.as_saved(self.kept.state), now)
+
+    def as_saved(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state as a checkpoint holds it, with what the run needs beside it."""
         troubles = self.troubles
-        self.archive.checkpoint(
-            self.kept.step,
-            {
-                "state": self.kept.state,
-                "seconds": self.seconds,
-                "troubles": {
-                    "skipped": sorted(troubles.skipped),
-                    "rollbacks": troubles.rollbacks,
-                    "slowdown": troubles.slowdown,
-                },
-                "first_loss": self.recorder.first,
-                "cut_short": self.cut_short,
-                "events": self.events,
+        return {
+            "state": state,
+            "seconds": self.seconds,
+            "troubles": {
+                "skipped": sorted(troubles.skipped),
+                "rollbacks": troubles.rollbacks,
+                "slowdown": troubles.slowdown,
             },
-            now,
-        )
+            "first_loss": self.recorder.first,
+            "cut_short": self.cut_short,
+            "events": self.events,
+        }
 
     def _goes_back_for(self, bad: NotFinite) -> bool:
         """Skip a step that is not finite, or roll back if too many were skipped in a row.
@@ -343,16 +363,8 @@ class Loop:
         """Leave the last kept weights in the map, and on the disk."""
         if self.kept.state:
             self.state.restore(self.kept.state)
-            with suppress(OSError):  # what stopped the run is the news
+            with suppress(Exception):  # what stopped the run is the news
                 self._checkpoint(now=True)
-
-
-def _gradient(update: torch.optim.Optimizer, total: Tensor, clip: float | None) -> Tensor:
-    """Fill in the gradient, clipped, and return its norm before clipping."""
-    update.zero_grad(set_to_none=True)
-    total.backward()
-    trained = [p for group in update.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(trained, float("inf") if clip is None else clip)
 
 
 def _require_times(learned: FlowMap, draw: Draw) -> None:

@@ -45,10 +45,11 @@ def make_optimizer(
 
     Raises:
         ValueError: for another name, or if nothing asks for gradients.
-        TypeError: if the factory does not return an optimiser.
+        TypeError: if the factory does not return an optimiser, or one that needs a closure.
         ModuleNotFoundError: for ``"soap"`` without pytorch-optimizer.
     """
-    if not callable(optimizer) and optimizer not in _BY_NAME:
+    named = isinstance(optimizer, str) and optimizer in _BY_NAME
+    if not named and not callable(optimizer):
         raise ValueError(
             f"optimizer must be one of {sorted(_BY_NAME)} or a factory (parameters, lr=...), "
             f"got {optimizer!r}"
@@ -61,5 +62,10 @@ def make_optimizer(
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(
             f"the optimizer factory must return a torch optimizer, got {type(made).__name__}"
+        )
+    if isinstance(made, torch.optim.LBFGS):
+        raise TypeError(
+            "LBFGS evaluates the loss several times a step, which this loop does not; use a "
+            'first-order optimizer such as "adamw", or "soap" for curvature'
         )
     return made

@@ -40,8 +40,8 @@ class RunFolder:
     Args:
         path: made if missing.
         resume: go on with the run that is there.
-        overwrite: remove the run that is there, file by file; nothing that no run writes is ever
-            removed.
+        overwrite: remove the run that is there, file by file, when the configuration of the new one
+            is written; nothing that no run writes is ever removed.
 
     Raises:
         ValueError: for both of them, or an empty path.
@@ -70,9 +70,9 @@ class RunFolder:
             )
         if not os.fspath(path):
             raise ValueError("the path of a run's folder is empty; give it a name")
-        self.path = Path(path).absolute()
+        self.path = Path(path).expanduser().absolute()
         self.resume, self.overwrite = resume, overwrite
-        self._lock = Lock(self.path / "lock")
+        self._lock, self._replaces = Lock(self.path / "lock"), overwrite
 
     @property
     def configuration(self) -> Path:
@@ -102,8 +102,6 @@ class RunFolder:
             self._lock.acquire()
             try:
                 self._require_usable()
-                if self.overwrite:
-                    self._clear()
             except BaseException:
                 self._lock.release()
                 raise
@@ -113,7 +111,9 @@ class RunFolder:
         self._lock.release()
 
     def write_configuration(self, configuration: dict[str, Any]) -> None:
-        """Write ``configuration.json``, all of it or nothing.
+        """Write ``configuration.json``, all of it or nothing: the run begins.
+
+        A run that is to be overwritten is removed here, the first time, and not before.
 
         Args:
             configuration: of values that JSON gives back as they are: None, bool, int, finite
@@ -129,6 +129,9 @@ class RunFolder:
         if not self._lock.held:
             raise RunFolderError(f"{self.path} is not entered; use `with RunFolder(...) as run:`")
         with _told(self.path):
+            if self._replaces:
+                self._clear()
+                self._replaces = False
             replace(self.configuration, (json.dumps(configuration, indent=1) + "\n").encode())
 
     def read_configuration(self) -> dict[str, Any]:
@@ -144,12 +147,13 @@ class RunFolder:
                 f"{self.path} holds no run: configuration.json is missing; give a run's folder"
             ) from error
         except (OSError, ValueError, RecursionError) as error:
-            raise self._corrupt(str(error)) from error
+            raise self.corrupt(str(error)) from error
         if not isinstance(found, dict):
-            raise self._corrupt(f"it holds a {type(found).__qualname__}, not an object")
+            raise self.corrupt(f"it holds a {type(found).__qualname__}, not an object")
         return found
 
-    def _corrupt(self, reason: str) -> RunFolderError:
+    def corrupt(self, reason: str) -> RunFolderError:
+        """Return the error that tells why the configuration is none, and what to do."""
         return RunFolderError(
             f"{self.configuration} is corrupt ({reason}); put it back from a copy, or start the "
             "run anew with overwrite=True (--overwrite)"

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+from flowmaps._checks import brief
+
 __all__ = ["Schedule", "constant", "cosine", "learning_rate_factor", "named_schedule"]
 
 Schedule = Callable[[int, int], float]
@@ -38,10 +40,10 @@ _BY_NAME: dict[str, Schedule] = {"constant": constant, "cosine": cosine}
 
 
 def named_schedule(schedule: str | Schedule) -> Schedule:
-    """Return a schedule given by name or as it is; raise ValueError or TypeError otherwise."""
+    """Return a schedule given by name or as it is; raise ValueError otherwise."""
     if callable(schedule):
         return schedule
-    if schedule not in _BY_NAME:
+    if not isinstance(schedule, str) or schedule not in _BY_NAME:
         raise ValueError(
             f"schedule must be one of {sorted(_BY_NAME)} or a callable (step, steps) -> factor, "
             f"got {schedule!r}"
@@ -50,7 +52,21 @@ def named_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
-    """Return a step's factor: a ramp over ``warmup`` steps, then the schedule on what is left."""
+    """Return a step's factor: a ramp over ``warmup`` steps, then the schedule on what is left.
+
+    Raises:
+        TypeError, ValueError: if the schedule's factor is not a finite number from 0.
+    """
     if step < warmup:
         return (step + 1) / warmup
-    return float(schedule(step - warmup, steps - warmup))
+    given = schedule(step - warmup, steps - warmup)
+    try:
+        factor = float(given)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the schedule's factor must be a number, got {brief(given)}") from error
+    if not 0 <= factor < math.inf:
+        raise ValueError(
+            f"the schedule's factor must be finite and not negative, got {factor} at step "
+            f"{step - warmup} of {steps - warmup}"
+        )
+    return factor

@@ -5,18 +5,39 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flowmaps._checks import as_count, brief, is_number
 from flowmaps.training._guard import Guard
 from flowmaps.training._optimizers import OptimizerFactory
-from flowmaps.training._schedules import Schedule
+from flowmaps.training._schedules import Schedule, named_schedule
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "as_real"]
+
+_COUNTS = {"steps": 1, "batch": 1, "warmup": 0, "seed": 0, "keep_every": 1}
+"""Whole numbers and the least that each may be."""
+_REALS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "seconds": (lambda value: 0 < value < math.inf, "positive and finite"),
+    "learning_rate": (lambda value: 0 < value < math.inf, "positive and finite"),
+    "ema": (lambda value: 0 <= value < 1, "in [0, 1), or None for the last weights"),
+    "clip": (lambda value: value > 0, "positive, or None for no limit"),
+}
+"""Real numbers, what each must be, and how that is said."""
+_OPTIONAL = ("steps", "seconds", "ema", "clip")
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "optimizer": (lambda value: isinstance(value, str) or callable(value), "a name or a factory"),
+    "compile": (lambda value: isinstance(value, bool | str), "True, False or a backend's name"),
+    "guard": (lambda value: isinstance(value, Guard), "an fm.training.Guard"),
+}
+"""Everything else, and how it is said what it must be."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What decides the weights that a run ends with; the arguments of ``fit`` by their names.
 
+    Numbers of any kind, numpy's among them, become Python's.
+
     Raises:
+        TypeError: for what is no number, or of another kind.
         ValueError: for numbers that make no run.
     """
 
@@ -38,27 +59,26 @@ class Settings:
         """Check what can be checked without a map."""
         if self.steps is None and self.seconds is None:
             raise ValueError("give steps=, a number of updates, or seconds=, a budget of time")
-        for name in ("batch", "keep_every") + (() if self.steps is None else ("steps",)):
+        for name, least in _COUNTS.items():
+            self._convert(name, lambda value, n=name, k=least: as_count(value, n, k))
+        for name, (holds, words) in _REALS.items():
+            self._convert(name, lambda value, n=name, h=holds, w=words: as_real(value, n, h, w))
+        for name, (holds, words) in _KINDS.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        for name in ("learning_rate",) + (() if self.seconds is None else ("seconds",)):
-            value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive and finite, got {value}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must not be negative, got {self.warmup}")
-        if self.steps is not None:
-            self.check_warmup(self.steps)
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be positive, or None for no limit, got {self.clip}")
-
-    def check_warmup(self, steps: int) -> None:
-        """Raise ValueError unless the warm-up is shorter than the run."""
-        if self.warmup >= steps:
+            if not holds(value):
+                raise TypeError(f"{name} must be {words}, got {brief(value)}")
+        named_schedule(self.schedule)
+        if self.seed >= 2**64:
+            raise ValueError(f"seed must be less than 2**64, got {self.seed}")
+        if self.steps is not None and self.warmup >= self.steps:
             raise ValueError(
-                f"warmup must be in 0..{steps - 1}, shorter than the run, got {self.warmup}"
+                f"warmup must be in 0..{self.steps - 1}, shorter than the run, got {self.warmup}"
             )
+
+    def _convert(self, name: str, convert: Callable[[Any], Any]) -> None:
+        value = getattr(self, name)
+        if value is not None or name not in _OPTIONAL:
+            object.__setattr__(self, name, convert(value))
 
     def describe(self) -> dict[str, Any]:
         """Return the settings as JSON can hold them; functions by their names."""
@@ -67,7 +87,31 @@ class Settings:
             name: value if math.isfinite(value) else str(value)
             for name, value in asdict(self.guard).items()
         }
-        return named | {"guard": guard}
+        return named | {"guard": guard, "clip": _finite(self.clip)}
+
+
+def as_real(value: Any, name: str, holds: Callable[[float], bool], words: str) -> float:
+    """Return a real number of any kind as a float.
+
+    Args:
+        value: the number.
+        name: what to call it.
+        holds: tells whether it will do.
+        words: what it must be.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it will not do.
+    """
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, {words}, got {brief(value)}")
+    if not holds(float(value)):
+        raise ValueError(f"{name} must be {words}, got {value}")
+    return float(value)
+
+
+def _finite(clip: float | None) -> float | str | None:
+    return clip if clip is None or math.isfinite(clip) else str(clip)
 
 
 def _named(value: Any) -> Any:

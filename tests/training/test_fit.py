@@ -267,14 +267,14 @@ def taken(folder: Path) -> Path:
 
 
 CASES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "no steps": ({"steps": 0}, ValueError, "steps must be a positive integer"),
-    "no rows": ({"batch": 0}, ValueError, "batch must be a positive integer"),
-    "half a step": ({"steps": 1.5}, ValueError, "steps must be a positive integer"),
+    "no steps": ({"steps": 0}, ValueError, "steps must be a whole number of at least 1"),
+    "no rows": ({"batch": 0}, ValueError, "batch must be a whole number of at least 1"),
+    "half a step": ({"steps": 1.5}, TypeError, "steps must be a whole number of at least 1"),
     "learning rate": ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
     "optimiser": ({"optimizer": "magic"}, ValueError, "optimizer must be one of"),
     "schedule": ({"schedule": "magic"}, ValueError, "schedule must be one of"),
     "warm-up": ({"warmup": 12}, ValueError, "shorter than the run"),
-    "average": ({"ema": 1.0}, ValueError, "decay of an average"),
+    "average": ({"ema": 1.0}, ValueError, r"ema must be in \[0, 1\)"),
     "clip": ({"clip": 0.0}, ValueError, "clip must be positive"),
     "source": (
         {"source": fm.objectives.Domain(fm.domains.Box([0.0], [1.0]), (0.0, 1.0))},

@@ -210,7 +210,7 @@ def test_a_run_that_was_stopped_stops_again_when_resumed(
     ("clip", "reason"),
     [
         (None, r"the (loss|gradient's norm) is (nan|inf) at step \d+ \(learning rate \S+e\+\d\d\)"),
-        (1.0, r"the median loss of steps 0 to 39 is \S+e\+\d\d times the first loss"),
+        (1.0, r"the median loss of steps 0 to 39 is \S+e\+\d\d, against \S+ at first"),
     ],
 )
 def test_a_diverging_rate_is_caught(
@@ -233,7 +233,7 @@ def test_a_diverging_rate_is_caught(
 def test_an_explosion_of_finite_losses_is_caught(tmp_path: Path, guarded: SimpleNamespace) -> None:
     learned = guarded.make_map()
     start = guarded.weights(learned)
-    message = r"the median loss of steps 0 to 3 is \d\.\de\+\d+ times the first loss, after 3 roll"
+    message = r"the median loss of steps 0 to 3 is \S+e\+\d+, against \S+ at first, after 3 roll"
     with pytest.raises(TrainingError, match=message):
         guarded.train(
             fm.objectives.flow_matching(),

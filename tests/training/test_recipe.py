@@ -180,7 +180,7 @@ def test_a_budget_of_time_takes_the_place_of_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        fm.training._loop, "affordable_steps", lambda seconds, spent, trial: int(seconds)
+        fm.training._loop, "affordable_steps", lambda *_: int(seconds)
     )
     timed = train(Small(steps=1000), tmp_path, seconds=20.0)
     assert timed.result.steps == 20
@@ -192,7 +192,7 @@ def test_a_budget_of_time_takes_the_place_of_steps(
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_a_recipe_without_steps_is_refused(steps: int) -> None:
-    with pytest.raises(ValueError, match="steps must be a positive integer"):
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 1"):
         train(Small(steps=steps))
 
 

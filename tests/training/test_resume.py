@@ -98,6 +98,8 @@ def test_any_stops_in_a_row_change_nothing(
                 continue
             # Stopped: the map holds the last kept weights, which are on the disk.
             newest = Checkpoints(folder / "checkpoints").newest()
+            if (where, count) == ("draw", 0):  # before the first step, nothing is changed
+                continue
             assert newest is not None and not (learned.training or objective.training)
             assert runs.bits(learned) == {
                 k: runs.bytes_of(v) for k, v in newest.state["state"]["learned"].items()
@@ -108,7 +110,7 @@ def test_any_stops_in_a_row_change_nothing(
 def test_a_run_with_a_budget_is_resumed_with_the_steps_that_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: SimpleNamespace
 ) -> None:
-    monkeypatch.setattr(_loop, "affordable_steps", lambda seconds, spent, trial: 11)
+    monkeypatch.setattr(_loop, "affordable_steps", lambda *_: 11)
     budget: dict[str, Any] = {"steps": None, "seconds": 1e6}
     runs.stopped(6, "adamw", tmp_path, **budget)
     monkeypatch.setattr(_loop, "affordable_steps", lambda *_: pytest.fail("asked again"))

@@ -95,10 +95,14 @@ def test_a_run_is_overwritten(tmp_path: Path) -> None:
     make_run(tmp_path)
     for name in ("configuration.json", "log.jsonl", "map/flowmap.json", "checkpoints/step-7"):
         (tmp_path / f"{name}.new").write_text("left by a killed writer")
+    before = files(tmp_path)
     with RunFolder(tmp_path, overwrite=True) as run:
-        assert files(run.path) == {}
+        assert files(run.path) == before  # until the new run begins
         run.write_configuration({"steps": 4})
-    assert files(tmp_path).keys() == {"configuration.json"}
+        assert files(tmp_path).keys() == {"configuration.json"}
+        (tmp_path / "log.jsonl").touch()
+        run.write_configuration({"steps": 5})
+    assert files(tmp_path).keys() == {"configuration.json", "log.jsonl"}
 
 
 def test_the_folders_of_a_run_may_be_links(tmp_path: Path) -> None:
@@ -107,7 +111,8 @@ def test_the_folders_of_a_run_may_be_links(tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "big")
     make_run(tmp_path / "run")
     assert len(files(tmp_path / "big")) == 2
-    enter(tmp_path / "run", overwrite=True)
+    with RunFolder(tmp_path / "run", overwrite=True) as run:
+        run.write_configuration({})
     assert files(tmp_path / "big") == {} and (tmp_path / "run" / "checkpoints").is_symlink()
 
 
@@ -378,3 +383,10 @@ def test_errors_are_caught_by_their_kinds() -> None:
     error = RunFolderExistsError("text")
     assert isinstance(error, FlowMapError) and isinstance(error, FileExistsError)
     assert str(error) == "text" and error.errno is None
+
+
+def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with RunFolder("~/run") as run:
+        assert run.path == tmp_path / "run" and run.path.is_dir()
