@@ -1,5 +1,8 @@
 """The commands and their options; the work is done elsewhere."""
 
+import re
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flowmaps.errors import FlowMapError
+from flowmaps.errors import FlowMapError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -17,6 +20,33 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_STRICT = typer.Option(
+    "--strict", help="End with exit status 3 if something that was asked does not hold."
+)
+_THREADS = typer.Option(min=1, help="CPU threads.")
+
+
+def _version(asked: bool | None) -> None:
+    if asked:
+        from flowmaps import __version__
+
+        typer.echo(f"flowmaps {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def flowmaps(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = None,
+) -> None:
+    """Flow maps of ordinary differential equations: compute, check, learn, sample.
+
+    Exit status: 0, 1 for an error, 2 for a command that is not understood, 3 for --strict.
+    """
 
 
 @app.command()
@@ -37,11 +67,13 @@ def demo(
             "--tiny", help="Train for seconds only: tries the machinery, not the quality."
         ),
     ] = False,
+    strict: Annotated[bool, _STRICT] = False,
 ) -> None:
     """Compute, check, learn and sample flow maps; write a report with pictures (minutes)."""
     from flowmaps.cli.demo import run_demo
 
-    run_demo(Console(), out, overwrite=overwrite, seed=seed, tiny=tiny)
+    _, holds = run_demo(Console(), out, overwrite=overwrite, seed=seed, tiny=tiny)
+    _end(strict, holds)
 
 
 @app.command()
@@ -57,11 +89,17 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Number of steps; the recipe's by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and draws.")] = 0,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Seed of weights and draws; 0 by default."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to train: cpu (the default), cuda, cuda:1, ...")
+    ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads; small networks learn fastest on one.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="CPU threads; 1 by default: small networks learn fastest so."),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run in the folder, as it was started."),
@@ -71,33 +109,31 @@ def train(
     ] = False,
 ) -> None:
     """Train a flow map by a recipe, in a run folder with checkpoints and a log."""
+    from flowmaps.cli._train import Options
     from flowmaps.cli._train import train as run
 
-    run(
-        Console(),
-        recipe,
-        out,
-        seconds=seconds,
-        steps=steps,
-        seed=seed,
-        device=device,
-        threads=threads,
-        resume=resume,
-        overwrite=overwrite,
-    )
+    options = Options(seconds, steps, seed, device, threads, resume, overwrite)
+    run(Console(), recipe, out, options)
 
 
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     steps: Annotated[str, typer.Option(help="Numbers of steps, separated by commas.")] = "1,2,4,8",
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("samples.png"),
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write, .png; in the run's folder by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the noise.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file that --out names.")
+    ] = False,
+    threads: Annotated[int | None, _THREADS] = None,
 ) -> None:
     """Draw samples of a run beside its data, in a picture."""
     from flowmaps.cli._use import sample_run
 
-    sample_run(Console(), run, steps, out, seed)
+    _use_threads(threads)
+    sample_run(Console(), run, steps, out, seed, overwrite)
 
 
 @app.command()
@@ -107,11 +143,15 @@ def evaluate(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Few points: tries the machinery, not the quality.")
     ] = False,
+    strict: Annotated[bool, _STRICT] = False,
+    threads: Annotated[int | None, _THREADS] = None,
 ) -> None:
     """Measure a run's map, and write a report with pictures into its folder."""
     from flowmaps.cli._use import evaluate_run
 
-    evaluate_run(Console(), run, seed, tiny)
+    _use_threads(threads)
+    _, holds = evaluate_run(Console(), run, seed, tiny)
+    _end(strict, holds)
 
 
 @app.command()
@@ -122,12 +162,40 @@ def info() -> None:
     show_info(Console())
 
 
+def _end(strict: bool, holds: bool) -> None:
+    if strict and not holds:
+        raise typer.Exit(3)
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 def main() -> None:
-    """Run the command line; an error that flowmaps foresees is one sentence and exit status 1."""
+    """Run the command line.
+
+    An error that flowmaps foresees is one sentence and exit status 1, or 2 if the command was not
+    understood. A termination (SIGTERM) ends a run as Ctrl-C does, with its last kept state on the
+    disk, and exit status 143.
+    """
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except (FlowMapError, OSError, ModuleNotFoundError) as error:
         # escape: the brackets of "flowmaps[demo]" or of a folder's name are no markup
-        message = f"[bold red]error:[/] {escape(str(error))}"
+        message = f"[bold red]error:[/] {escape(_as_options(str(error)))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _as_options(message: str) -> str:
+    """Name options where a message names arguments too: "resume=True (--resume)"."""
+    return re.sub(r"\w+=(?:True)? \((--[\w-]+)\)", r"\1", message)

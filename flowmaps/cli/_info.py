@@ -1,14 +1,13 @@
 """What ``flowmaps info`` shows."""
 
 import inspect
-import os
 import platform
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 import flowmaps as fm
+from flowmaps.training._run_folder import versions
 
 __all__ = ["show_info"]
 
@@ -24,20 +23,15 @@ def show_info(console: Console) -> None:
 
 
 def _machine() -> list[tuple[str, str]]:
+    found = versions()
     return [
-        ("flowmaps", fm.__version__),
-        ("torch", torch.__version__),
-        ("Python", platform.python_version()),
-        ("machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
-        ("threads", str(torch.get_num_threads())),
-        ("accelerator", _accelerator()),
+        ("flowmaps", str(found["flowmaps"])),
+        ("torch", str(found["torch"])),
+        ("Python", str(found["python"])),
+        ("machine", f"{platform.system()} {platform.machine()}, {found['cores']} cores"),
+        ("threads", str(found["threads"])),
+        ("accelerator", str(found["accelerator"] or "none; everything runs on the CPU")),
     ]
-
-
-def _accelerator() -> str:
-    if not torch.cuda.is_available():
-        return "none; everything runs on the CPU"
-    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
 
 
 def _inventory() -> list[tuple[str, str]]:

@@ -51,7 +51,7 @@ class Run:
     def flow_map(self) -> FlowMap:
         """Return the finished map for use; raise RunFolderError if it is not finished."""
         folder = self.folder / "map"
-        if not folder.exists():
+        if not (folder / "flowmap.json").exists():
             raise RunFolderError(
                 f"the run in {self.folder} is not finished; go on with "
                 f"flowmaps train {self.recipe.name} --out {self.folder} --resume"

@@ -56,7 +56,7 @@ def _refuse_to_resume_elsewhere(path: Path) -> None:
 
 def _is_first(entry: Path) -> bool:
     """Tell whether this may be all that a run killed before its configuration leaves."""
-    if entry.name in ("checkpoints", "map", "evaluation") and entry.is_dir():
+    if entry.name in ("checkpoints", "map", "evaluation", "samples") and entry.is_dir():
         return not any(entry.iterdir())
     return entry.name in ("lock", "configuration.json.new")
 
@@ -197,10 +197,11 @@ def _differences(found: dict[str, Any], expected: dict[str, Any], place: str = "
 def _check_steps(found: dict[str, Any], folder: RunFolder) -> None:
     """Raise RunFolderError unless the configuration's number of steps is one of its settings."""
     steps, settings = found.get("steps"), found["settings"]
-    asked = settings["steps"]
-    whole = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
-    if not whole or (steps != asked if settings["seconds"] is None else steps > (asked or steps)):
-        raise folder.corrupt(f"it names {steps!r} steps")
+    asked, exactly = settings["steps"], settings["seconds"] is None
+    if isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1:
+        if steps == asked or not exactly and (asked is None or steps < asked):
+            return
+    raise folder.corrupt(f"it names {steps!r} steps")
 
 
 def _is_record(record: dict[str, Any]) -> bool:

@@ -51,7 +51,7 @@ def affordable_steps(
     if steps < 1:
         raise TrainingError(
             f"a budget of {seconds:g} s leaves no time for a step of {pace:.2g} s after "
-            f"{seconds - left:.0f} s of preparation; give more seconds, or steps="
+            f"{seconds - left:.0f} s of preparation; give more seconds, or steps= (--steps)"
         )
     return steps
 

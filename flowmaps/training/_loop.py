@@ -144,7 +144,9 @@ class Loop:
     def _take_up(self, checkpoint: Checkpoint) -> None:
         saved = checkpoint.state
         found = saved["troubles"]
-        troubles = Troubles(set(found["skipped"]), int(found["rollbacks"]), float(found["slowdown"]))
+        troubles = Troubles(
+            set(found["skipped"]), int(found["rollbacks"]), float(found["slowdown"])
+        )
         seconds, cut, events = float(saved["seconds"]), saved["cut_short"], list(saved["events"])
         first = None if saved["first_loss"] is None else float(saved["first_loss"])
         if checkpoint.step > self.steps:

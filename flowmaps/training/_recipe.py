@@ -21,6 +21,13 @@ class Trained:
     Args:
         flow_map: for use: the learned map, wrapped as the recipe says.
         result: of the run.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> recipe = fm.generative.CheckerboardRecipe(steps=2, width=8, depth=1, samples=100)
+        >>> trained = recipe.train(progress=False)
+        >>> trained.flow_map.training, trained.result.steps
+        (False, 2)
     """
 
     flow_map: FlowMap
@@ -34,6 +41,21 @@ class Recipe(ABC):
     Args:
         steps: updates.
         seed: of weights and draws.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> class Zero(fm.training.Recipe):
+        ...     name = "zero"
+        ...     def build(self):
+        ...         return fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+        ...     def objective(self):
+        ...         return fm.objectives.lsd()
+        ...     def source(self):
+        ...         return fm.objectives.Pairs(None, torch.zeros(8, 1))
+        ...     def settings(self):
+        ...         return {"batch": 4}
+        >>> Zero(steps=3).train(progress=False).result.steps
+        3
     """
 
     name: ClassVar[str]

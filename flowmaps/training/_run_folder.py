@@ -25,8 +25,9 @@ _OWN = re.compile(  # what a run writes, beside its lock
     r"|checkpoints/step-\d+(-[0-9a-f]{64}\.safetensors|\.new)"
     r"|map/flowmap(\.json|-[0-9a-f]{64}\.safetensors)(\.new)?"
     r"|evaluation/(report\.html|facts\.json|\w+\.png)"
+    r"|samples/steps-[\d-]+-seed-\d+\.png"
 )
-_ROOMS = ("checkpoints", "map", "evaluation")
+_ROOMS = ("checkpoints", "map", "evaluation", "samples")
 
 
 @final

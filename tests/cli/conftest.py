@@ -105,12 +105,17 @@ def command(
 
 @pytest.fixture
 def declined(small_recipes: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """``declined(*arguments)`` returns the sentence on standard error; the exit status is 1."""
+    """``declined(*arguments)`` returns the sentence on standard error.
 
-    def run(*arguments: object) -> str:
+    The exit status is 1, or 2 for a command that is not understood; nothing else is printed.
+    """
+
+    def run(*arguments: object, status: int | None = None, quiet: bool = True) -> str:
         capsys.readouterr()
-        assert call(*arguments) == 1
-        message = capsys.readouterr().err
+        ended = call(*arguments)
+        assert ended in (1, 2) if status is None else ended == status
+        said, message = capsys.readouterr()
+        assert said == "" or not quiet
         assert message.startswith("error: ") and message.count("\n") == 1
         assert 20 < len(message) < 700
         return message

@@ -39,7 +39,7 @@ def test_unknown_command_is_refused():
 
 def test_demo_refuses_a_folder_in_use(declined, tmp_path):
     (tmp_path / "precious.txt").write_text("keep me")
-    assert "--overwrite" in declined("demo", "--out", tmp_path)
+    assert "give another folder with --out" in declined("demo", "--out", tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "keep me"
 
 

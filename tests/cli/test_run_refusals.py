@@ -28,6 +28,10 @@ def make(kind: str, folder: Path, runs: dict[str, Path]) -> Path:
         shutil.copytree(runs["checkerboard"], folder)
         shutil.rmtree(folder / "map")
         return folder
+    if kind == "overwritten":
+        for path in (shutil.copytree(runs["checkerboard"], folder) / "map").iterdir():
+            path.unlink()
+        return folder
     if kind == "missing":
         return folder
     if kind == "file":
@@ -88,10 +92,10 @@ REFUSED: dict[str, tuple[str, list[str], str]] = {
     "a folder that holds a run": (
         "checkerboard",
         TRAIN,
-        "RUN already holds a run; pass resume=True (--resume) to go on with it, overwrite=True "
-        "(--overwrite) to replace it, or give another folder",
+        "RUN already holds a run; pass --resume to go on with it, --overwrite to replace it, or "
+        "give another folder",
     ),
-    "an unfinished run": ("unfinished", TRAIN, "RUN already holds a run; pass resume=True"),
+    "an unfinished run": ("unfinished", TRAIN, "RUN already holds a run; pass --resume to"),
     "a foreign folder": (
         "foreign",
         TRAIN,
@@ -158,7 +162,32 @@ REFUSED: dict[str, tuple[str, list[str], str]] = {
     "a picture over a folder": (
         "checkerboard",
         ["sample", "RUN", "--steps", "1", "--out", "RUN"],
-        "RUN",
+        "RUN is a folder; give a file: --out",
+    ),
+    "a picture over a file": (
+        "checkerboard",
+        ["sample", "RUN", "--steps", "1", "--out", "RUN/log.jsonl"],
+        "the picture is a PNG; name it so: --out",
+    ),
+    "a map that was removed": (
+        "overwritten",
+        ["evaluate", "RUN"],
+        "the run in RUN is not finished; go on with flowmaps train checkerboard --out RUN --resume",
+    ),
+    "resuming with another seed": (
+        "checkerboard",
+        [*RESUME, "--seed", "5"],
+        "was started with --seed 0, not with --seed 5; leave the option out",
+    ),
+    "resuming with other steps": (
+        "checkerboard",
+        [*RESUME, "--steps", "5"],
+        "was started with --steps 2, not with --steps 5",
+    ),
+    "resuming with a budget": (
+        "checkerboard",
+        [*RESUME, "--seconds", "5"],
+        "was started without it, not with --seconds 5",
     ),
 } | {
     f"{verb} of a folder: {kind}": (kind, [verb, "RUN"], message)
@@ -183,7 +212,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_lost(
     kind, arguments, message = REFUSED[case]
     run, out = make(kind, tmp_path / "run", runs), tmp_path / "picture.png"
     before = files(tmp_path)
-    told = declined(*(str({"RUN": run, "OUT": out}.get(word, word)) for word in arguments))
+    told = declined(
+        *(str(out) if word == "OUT" else word.replace("RUN", str(run)) for word in arguments)
+    )
     assert message.replace("RUN", str(run)).replace(f"--out {run}", "--out RUN") in told.replace(
         f"--out {run}", "--out RUN"
     )
@@ -205,8 +236,8 @@ def test_without_a_whole_checkpoint_nothing_is_resumed(
     for path in (unfinished / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     before = files(unfinished)
-    told = declined("train", "checkerboard", "--resume", "--out", unfinished)
-    assert "holds no whole checkpoint: step-" in told and "(--overwrite)" in told
+    told = declined("train", "checkerboard", "--resume", "--out", unfinished, quiet=False)
+    assert "holds no whole checkpoint: step-" in told and "anew with --overwrite" in told
     assert files(unfinished) == before
 
 

@@ -142,8 +142,8 @@ def test_an_interrupted_run_is_resumed_as_it_was_started(
         patch.setattr(_loop.Loop, "_descend", interrupted)
         assert command(*arguments, tmp_path / "run")[0] != 0
     assert len(calls) == 4 and not (tmp_path / "run" / "map").exists()
-    # Steps and seed are the folder's, whatever is said now.
-    resume = ("train", "checkerboard", "--resume", "--steps", 2, "--seed", 1, "--out")
+    # Steps and seed are the folder's; to say them again does no harm.
+    resume = ("train", "checkerboard", "--resume", "--steps", 6, "--out")
     status, said = command(*resume, tmp_path / "run")
     assert status == 0 and "6 of 6 steps" in said
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
@@ -153,7 +153,9 @@ def test_an_interrupted_run_is_resumed_as_it_was_started(
 
 def test_where_there_is_no_run_resume_starts_one(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    assert command("train", "checkerboard", "--steps", 1, "--resume", "--out", folder)[0] == 0
+    status, said = command("train", "checkerboard", "--steps", 1, "--resume", "--out", folder)
+    assert status == 0 and said.startswith(f"nothing to resume in {folder}: starting\n")
+    assert json.loads((folder / "configuration.json").read_text())["device"] == "cpu"
     assert len(numbers(folder)) == 1
 
 

@@ -12,6 +12,7 @@ from flowmaps.cli.report import (
     Figure,
     Section,
     TableOf,
+    at_most,
     canvas,
     label,
     to_png,
@@ -53,14 +54,8 @@ def assess_pendulum(surrogate: FlowMap, seed: int, tiny: bool = False) -> Sectio
     )
     section.figures += [_error_picture(errors), _path_picture(errors, reference)]
     section.tables.append(_error_table(errors))
-    section.facts.append(
-        Fact(
-            f"pendulum surrogate: median relative error over {_HORIZON:g} s",
-            f"{errors.median:.1e}",
-            f"at most {_TARGET:g}",
-            errors.median <= _TARGET,
-        )
-    )
+    name = f"pendulum surrogate: median relative error over {_HORIZON:g} s"
+    section.facts.append(at_most(name, errors.median, _TARGET))
     _residual_map(section, surrogate, problem, 15 if tiny else 81)
     return section
 

@@ -1,6 +1,5 @@
 """The demo from start to report."""
 
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,13 +8,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import flowmaps as fm
 from flowmaps.cli._runs import KINDS, new_folder
 from flowmaps.cli.demo._systems import systems
-from flowmaps.cli.report import Section, summary, write_report
+from flowmaps.cli.report import Section, failed, summary, write_report
 from flowmaps.generative import load_digits
 from flowmaps.maps import FlowMap
 from flowmaps.training import FitResult, Recipe
+from flowmaps.training._run_folder import versions
 
 __all__ = ["run_demo"]
 
@@ -25,19 +24,23 @@ _TINY = {"pendulum": {"steps": 30}, "digits": {"steps": 30, "width": 8}}
 
 def run_demo(
     console: Console, out: Path | None, overwrite: bool = False, seed: int = 0, tiny: bool = False
-) -> Path:
-    """Run the three parts, print the summary, write the report, and return its path.
+) -> tuple[Path, bool]:
+    """Run the three parts, print the summary, write the report.
 
     Args:
         console: where progress and summary go.
         out: run folder; None makes a new one under ``runs/``.
-        overwrite: whether a folder that is not empty may be written into.
+        overwrite: whether what an earlier demo wrote into the folder may be replaced.
         seed: of weights, draws and noise.
         tiny: train for seconds only.
 
+    Returns:
+        The report's path, and whether all that was asked holds.
+
     Raises:
         ModuleNotFoundError: without scikit-learn, which the last part needs.
-        FileExistsError: if the folder is not empty and overwrite is false.
+        FileExistsError: if the folder is not empty, unless overwrite is true and a demo's facts lie
+            there.
         OSError: if the folder cannot be made.
     """
     load_digits()  # what the last part needs must not be missed after minutes
@@ -57,7 +60,7 @@ def run_demo(
     console.print(summary(sections))
     console.print(f"{time.perf_counter() - start:.0f} s in all. Report:")
     console.print(str(report.resolve()), markup=False, soft_wrap=True, highlight=False)
-    return report
+    return report, not failed(sections)
 
 
 def _learned(
@@ -79,13 +82,19 @@ def _effort(flow_map: FlowMap, result: FitResult) -> str:
 
 
 def _run_folder(out: Path | None, overwrite: bool) -> Path:
-    folder = out or new_folder("demo")
+    folder = (out or new_folder("demo")).expanduser()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder with --out")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise FileExistsError(
-            f"{folder} is not empty; give another folder with --out, or --overwrite"
-        )
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "facts.json").is_file():
+            raise FileExistsError(
+                f"{folder} is not empty and holds no demo (there is no facts.json); give another "
+                "folder with --out"
+            )
+        if not overwrite:
+            raise FileExistsError(
+                f"{folder} holds a demo; give another folder with --out, or --overwrite"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -98,12 +107,13 @@ def _timed(part: Callable[[], Section]) -> Section:
 
 
 def _about(seed: int, tiny: bool, seconds: float) -> dict[str, str]:
+    found = {name: str(value) for name, value in versions().items()}
     about = {
-        "flowmaps": fm.__version__,
-        "torch": torch.__version__,
-        "Python": platform.python_version(),
+        "flowmaps": found["flowmaps"],
+        "torch": found["torch"],
+        "Python": found["python"],
         "seed": str(seed),
-        "threads": str(torch.get_num_threads()),
+        "threads": found["threads"],
         "seconds": f"{seconds:.0f}",
     }
     return about | ({"size": "tiny: the figures mean nothing"} if tiny else {})

@@ -14,6 +14,7 @@ from flowmaps.cli.report import (
     Figure,
     Section,
     TableOf,
+    at_most,
     canvas,
     label,
     to_png,
@@ -95,17 +96,10 @@ def _pendulum_picture(section: Section, seed: int) -> None:
     half = flow.between(0.8, 1.6) @ flow.between(0.0, 0.8)
     gap = _largest(half(disc) - flow(0.0, 1.6, disc))
     back = _largest(half.inverse()(half(disc)) - disc)
-    section.facts.append(
-        Fact(
-            "pendulum: composed over 0.8 + 0.8 against one map",
-            f"{gap:.1e}",
-            "at most 1e-8",
-            gap <= 1e-8,
-        )
-    )
-    section.facts.append(
-        Fact("pendulum: there and back", f"{back:.1e}", "at most 1e-8", back <= 1e-8)
-    )
+    section.facts += [
+        at_most("pendulum: composed over 0.8 + 0.8 against one map", gap, 1e-8),
+        at_most("pendulum: there and back", back, 1e-8),
+    ]
 
 
 def _disc(center: tuple[float, float], radius: float, rings: int = 22) -> Tensor:
@@ -181,12 +175,7 @@ def _arenstorf_picture(section: Section) -> None:
         )
     )
     section.facts.append(
-        Fact(
-            "Arenstorf orbit: distance from closing after one period",
-            f"{closing:.1e}",
-            "at most 1e-6",
-            closing <= 1e-6,
-        )
+        at_most("Arenstorf orbit: distance from closing after one period", closing, 1e-6)
     )
 
 
@@ -214,15 +203,8 @@ def _residuals(section: Section, seed: int) -> None:
                 [problem.name.replace("_", " "), kind, *(f"{value:.0e}" for value in values)]
             )
             if kind == "Tsit5":
-                worst = max(values)
-                section.facts.append(
-                    Fact(
-                        f"{problem.name.replace('_', ' ')}: largest scaled residual",
-                        f"{worst:.1e}",
-                        "at most 1e-6",
-                        worst <= 1e-6,
-                    )
-                )
+                what = f"{problem.name.replace('_', ' ')}: largest scaled residual"
+                section.facts.append(at_most(what, max(values), 1e-6))
             else:
                 caught.append(max(values))
     section.facts.append(

@@ -2,7 +2,7 @@
 
 from flowmaps.cli.report._html import write_report
 from flowmaps.cli.report._plots import INK, MUTED, PALETTE, canvas, label, to_png
-from flowmaps.cli.report._section import Fact, Figure, Section, TableOf
+from flowmaps.cli.report._section import Fact, Figure, Section, TableOf, at_most, failed
 from flowmaps.cli.report._summary import summary
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "Figure",
     "Section",
     "TableOf",
+    "at_most",
     "canvas",
+    "failed",
     "label",
     "summary",
     "to_png",
