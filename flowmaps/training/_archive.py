@@ -18,6 +18,7 @@ from flowmaps.training._encoding import encode
 from flowmaps.training._fingerprint import unlike
 from flowmaps.training._log import JsonLines
 from flowmaps.training._run_folder import RunFolder, versions
+from flowmaps.training._told import told
 
 __all__ = ["Archive", "open_archive"]
 
@@ -165,15 +166,13 @@ class Archive:
         """
         if self.folder is None:
             return
-        try:
+        with told(
+            f"the finished map cannot be written to {self.folder.map}",
+            "it is whole in memory and in the last checkpoint: free space there and go on with "
+            "resume=True (--resume), or fm.save it elsewhere",
+        ):
             self.folder.map.mkdir(exist_ok=True)  # not the folder above: who removed it meant it
             save(learned, self.folder.map, overwrite=True)
-        except OSError as error:
-            raise RunFolderError(
-                f"the finished map cannot be written to {self.folder.map} "
-                f"({error.strerror or error}); it is whole in memory and in the last checkpoint: "
-                "make room and resume with resume=True (--resume), or fm.save it elsewhere"
-            ) from error
 
     def whereabouts(self, step: int) -> str:
         """Say where the last good state is."""

@@ -5,12 +5,13 @@ import math
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
 from flowmaps._saving._atomic import replace
 from flowmaps.errors import RunFolderError
+from flowmaps.training._told import told
 
 __all__ = ["JsonLines", "require_json"]
 
@@ -60,7 +61,7 @@ class JsonLines:
         for name, value in record.items():
             require_json(value, name)
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        with _told(self.path), open(self.path, "a+b", buffering=0) as file:
+        with self._told(), open(self.path, "a+b", buffering=0) as file:
             _append(file, line)
 
     def truncate_from(self, step: int) -> None:
@@ -77,7 +78,7 @@ class JsonLines:
         kept = [line for line, record in self._lines() if not _is_from(record, step)]
         content = b"".join(line + b"\n" for line in kept)
         if self.path.exists() and self.path.stat().st_size != len(content):
-            with _told(self.path):
+            with self._told():
                 replace(self.path, content)
 
     def read(self) -> list[dict[str, Any]]:
@@ -87,6 +88,9 @@ class JsonLines:
             RunFolderError: if a line is no JSON object.
         """
         return [_as_numbers(record) for _, record in self._lines()]
+
+    def _told(self) -> AbstractContextManager[None]:
+        return told(f"cannot write the log {self.path}", "free space there, or use another folder")
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         try:
@@ -142,18 +146,6 @@ def require_json(value: Any, place: str) -> None:
             f"{place} is a {kind.__qualname__}, which JSON does not have; convert it to a number, "
             "a text, a list or a dict (.item() or .tolist() for tensors and arrays)"
         )
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn an error of the system into one that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write the log {path} ({error.strerror or error}); free space there, or use "
-            "another folder"
-        ) from error
 
 
 def _append(file: BinaryIO, line: bytes) -> None:

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, final
 
@@ -13,9 +13,10 @@ import torch
 
 from flowmaps._saving._atomic import replace
 from flowmaps._version import __version__
-from flowmaps.errors import FlowMapError, RunFolderError, RunFolderExistsError
+from flowmaps.errors import RunFolderError, RunFolderExistsError
 from flowmaps.training._lock import Lock
 from flowmaps.training._log import require_json
+from flowmaps.training._told import told
 
 __all__ = ["RunFolder", "versions"]
 
@@ -96,7 +97,7 @@ class RunFolder:
         return self.path / "map"
 
     def __enter__(self) -> "RunFolder":
-        with _told(self.path):
+        with self._told():
             if not self._lock.path.exists():
                 self._require_usable()  # leave no lock where this run has no business
             self.path.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,7 @@ class RunFolder:
         require_json(configuration, "configuration")
         if not self._lock.held:
             raise RunFolderError(f"{self.path} is not entered; use `with RunFolder(...) as run:`")
-        with _told(self.path):
+        with self._told():
             if self._replaces:
                 self._clear()
                 self._replaces = False
@@ -152,6 +153,12 @@ class RunFolder:
         if not isinstance(found, dict):
             raise self.corrupt(f"it holds a {type(found).__qualname__}, not an object")
         return found
+
+    def _told(self) -> AbstractContextManager[None]:
+        return told(
+            f"{self.path} cannot be used as a run's folder",
+            "free space there, or give one that can be written",
+        )
 
     def corrupt(self, reason: str) -> RunFolderError:
         """Return the error that tells why the configuration is none, and what to do."""
@@ -210,19 +217,6 @@ def _contents(folder: Path) -> Iterator[tuple[str, bool]]:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn an error of the system into one that says what to do."""
-    try:
-        yield
-    except FlowMapError:
-        raise
-    except OSError as error:
-        raise RunFolderError(
-            f"{folder} cannot be used as a run's folder ({error}); give one that can be written"
-        ) from error
 
 
 # ---------------------------------------------------------------------------- what it ran on

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from flowmaps.errors import RunFolderError
 from flowmaps.training._checkpoints import Checkpoints
 from flowmaps.training._encoding import decode, encode
 
@@ -197,7 +198,7 @@ def test_equal_states_make_equal_files(tmp_path: Path, kept: SimpleNamespace) ->
 
 
 def test_the_newest_remain(tmp_path: Path, kept: SimpleNamespace) -> None:
-    checkpoints = Checkpoints(tmp_path / "deep" / "folder", keep=3)
+    checkpoints = Checkpoints(tmp_path / "folder", keep=3)
     assert checkpoints.newest() is None and checkpoints.steps() == []
     for step in range(0, 50, 10):
         checkpoints.write(step, kept.small(step))
@@ -208,6 +209,12 @@ def test_the_newest_remain(tmp_path: Path, kept: SimpleNamespace) -> None:
         assert found.step == step and kept.same(found.state, kept.small(step))
         for which in (found.path, str(found.path)):
             assert kept.same(checkpoints.read(which).state, found.state)
+
+
+def test_the_folder_above_is_not_made(tmp_path: Path, kept: SimpleNamespace) -> None:
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        Checkpoints(tmp_path / "gone" / "checkpoints").write(0, kept.small(0))
+    assert not (tmp_path / "gone").exists()
 
 
 def test_what_lies_beyond_is_removed(tmp_path: Path, kept: SimpleNamespace) -> None:

@@ -179,7 +179,7 @@ def test_another_recipe_is_refused_by_its_fields(tmp_path: Path) -> None:
 def test_a_budget_of_time_takes_the_place_of_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fm.training._loop, "affordable_steps", lambda *_: int(seconds))
+    monkeypatch.setattr(fm.training._loop, "affordable_steps", lambda seconds, *_: int(seconds))
     timed = train(Small(steps=1000), tmp_path, seconds=20.0)
     assert timed.result.steps == 20
     rates = timed.result.history.learning_rate

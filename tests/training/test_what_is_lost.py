@@ -1,7 +1,9 @@
 """Nothing is lost: not the old run to a wrong argument, not a state, not what a user deleted."""
 
+import errno
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +231,26 @@ def test_a_folder_removed_during_a_run_stays_away(
     with pytest.raises(RunFolderError, match="cannot (be )?writ"):
         runs.train(learned=learned, folder=tmp_path / "run", log_every=log_every, callback=remove)
     assert not (tmp_path / "run").exists() and not learned.training
+
+
+@pytest.mark.parametrize(
+    ("place", "cure"),
+    [("_archive.save", "go on with resume=True"), ("_run_folder.replace", "free space there")],
+)
+def test_a_full_disk_is_told_with_what_to_do(
+    place: str, cure: str, tmp_path: Path, runs: SimpleNamespace
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        if str(tmp_path) in str(arguments):  # not the trial elsewhere
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"flowmaps.training.{place}", full)
+        with pytest.raises(RunFolderError, match=f"No space left on device.*{cure}"):
+            runs.train(folder=tmp_path / "run")
+    assert runs.outcome(runs.train(folder=tmp_path / "run", resume=True)) == runs.outcome(
+        runs.train()
+    )
 
 
 # ---------------------------------------------------------------------------- what was changed
