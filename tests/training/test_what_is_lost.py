@@ -1,10 +1,14 @@
 """Nothing is lost: not the old run to a wrong argument, not a state, not what a user deleted."""
 
 import errno
+import hashlib
 import json
 import math
 import os
 import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +82,26 @@ def finished(runs: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     runs.train(folder=folder)
     torch.set_default_dtype(before)
     return folder
+
+
+NUMPY = """
+import sys, numpy as np, torch, flowmaps as fm
+losses = []
+for whole, real, resume in ((int, float, False), (np.int64, np.float64, True)):
+    torch.manual_seed(0)
+    learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+    data = fm.objectives.Pairs(None, torch.linspace(-1, 1, 30)[:, None])
+    numbers = {"steps": whole(5), "batch": whole(8), "seed": whole(3), "learning_rate": real(1e-2)}
+    numbers |= {"folder": sys.argv[1], "clip": real(1), "ema": real(0.5), "resume": resume}
+    losses.append(fm.training.fit(learned, fm.objectives.lsd(), data, **numbers).history.loss)
+assert losses[0] == losses[1]
+"""
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NUMPY, str(tmp_path)]  # without checks of types
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------------------- state
@@ -295,6 +319,20 @@ def test_a_checkpoint_of_another_kind_is_told(
     Checkpoints(folder / "checkpoints").write(10, state)
     with pytest.raises(CheckpointError, match="is not a checkpoint of this run .*--overwrite"):
         runs.train(folder=folder, resume=True)
+
+
+def test_a_checkpoint_of_endless_depth_is_passed_over(
+    finished: Path, tmp_path: Path, runs: SimpleNamespace
+) -> None:
+    folder, text = shutil.copytree(finished, tmp_path / "run"), b"[" * 100_000
+    entry = {"dtype": "U8", "shape": [len(text)], "data_offsets": [0, len(text)]}
+    head = json.dumps({"structure": entry}).encode()
+    head += b" " * (-len(head) % 8)
+    content = struct.pack("<Q", len(head)) + head + text
+    name = f"step-000000030-{hashlib.sha256(content).hexdigest()}.safetensors"
+    (folder / "checkpoints" / name).write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{name} was not written by flowmaps"):
+        assert runs.outcome(runs.train(folder=folder, resume=True)) == runs.outcome(runs.train())
 
 
 def test_other_data_and_a_lost_about_are_told(tmp_path: Path, runs: SimpleNamespace) -> None:
