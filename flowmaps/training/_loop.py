@@ -96,8 +96,7 @@ class Loop:
         if self.steps:
             self._factor(self.settings.warmup)  # the first step that the schedule is asked for
         draw = self._draw_at(0.0)
-        self.objective.check(draw)
-        _require_times(self.learned, draw)
+        self.objective.check(draw, self.learned)
         return draw
 
     def choose_steps(self) -> int:

@@ -255,9 +255,11 @@ def test_a_lower_rate_cures_an_explosion(guarded: SimpleNamespace) -> None:
     exploding: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e4}
     guard = Guard(slowdown=1e-3)
     result = guarded.train(fm.objectives.flow_matching(), guard=guard, **exploding)
-    assert result.rollbacks == 2 and result.skipped == ()
+    assert result.rollbacks > 0 and result.skipped == ()
     slower = guarded.train(
-        fm.objectives.flow_matching(), optimizer="adam", learning_rate=1e4 * (1e-3 * 1e-3)
+        fm.objectives.flow_matching(),
+        optimizer="adam",
+        learning_rate=1e4 * math.prod([1e-3] * result.rollbacks),
     )
     assert result.history.loss == pytest.approx(slower.history.loss, rel=1e-9)
 
