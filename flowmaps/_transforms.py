@@ -1,6 +1,7 @@
 """Which torch.func transformations are running: the only module that touches their internals."""
 
 from collections.abc import Callable
+from types import FunctionType
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -15,10 +16,26 @@ __all__ = [
     "is_transforming",
     "is_vmapped",
     "is_vmapping",
+    "own_code",
     "peek",
 ]
 
 _functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def own_code(function: FunctionType) -> FunctionType:
+    """Return the same function with a code object of its own, to be compiled.
+
+    torch keeps what it has compiled, and counts it against a limit, with the code object: functions
+    made in one place would compete.
+    """
+    return FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
 
 
 def peek(tensor: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class SolverFlowMap(FlowMap):
         derivatives: ``"by relation"`` or ``"independent"``, for s and t.
         throw: raise SolveError if a sample fails; otherwise failed samples are NaN.
         times: pairs of times that the map is for; all by default.
+        compile: compile the adaptive march, for inference; see ``flowmaps.solvers.solve``.
 
     Raises:
         TypeError, ValueError: for options that cannot be meant; when called, for a field that is
@@ -58,14 +59,15 @@ class SolverFlowMap(FlowMap):
         self,
         field: Field,
         method: solvers.Method | None = None,
-        rtol: float = 1e-6,
-        atol: float = 1e-6,
+        rtol: solvers.Tolerance = 1e-6,
+        atol: solvers.Tolerance = 1e-6,
         steps: Count | None = None,
         controller: solvers.Controller | None = None,
         max_steps: Count = 10_000,
         derivatives: str = "by relation",
         throw: bool = True,
         times: TimeSet | None = None,
+        compile: bool | str = False,
     ):
         super().__init__(times)
         method = solvers.Tsit5() if method is None else method
@@ -88,6 +90,7 @@ class SolverFlowMap(FlowMap):
             "controller": controller,
             "max_steps": max_steps,
             "throw": throw,
+            "compile": compile,
         }
         self._derivatives = derivatives
 

@@ -5,7 +5,7 @@ and is usable alone.
 """
 
 from flowmaps.solvers._bosh3 import Bosh3
-from flowmaps.solvers._controllers import PI, Controller, I
+from flowmaps.solvers._controllers import PI, PID, Controller, I
 from flowmaps.solvers._dense import DenseOutput
 from flowmaps.solvers._dop853 import Dop853
 from flowmaps.solvers._dopri5 import Dopri5
@@ -13,8 +13,12 @@ from flowmaps.solvers._euler import Euler
 from flowmaps.solvers._heun import Heun
 from flowmaps.solvers._method import Method, Step, Stepper
 from flowmaps.solvers._midpoint import Midpoint
+from flowmaps.solvers._options import Tolerance
 from flowmaps.solvers._ralston import Ralston
 from flowmaps.solvers._rk4 import RK4
+from flowmaps.solvers._rodas5p import Rodas5P
+from flowmaps.solvers._rosenbrock import Rosenbrock
+from flowmaps.solvers._rosenbrock_tableau import RosenbrockTableau
 from flowmaps.solvers._runge_kutta import ExplicitRungeKutta
 from flowmaps.solvers._semi_implicit_euler import SemiImplicitEuler
 from flowmaps.solvers._solution import Result, Solution, Statistics
@@ -29,6 +33,7 @@ from flowmaps.solvers._yoshida4 import Yoshida4
 
 __all__ = [
     "PI",
+    "PID",
     "RK4",
     "SSPRK3",
     "Bosh3",
@@ -46,10 +51,14 @@ __all__ = [
     "Ralston",
     "Result",
     "SemiImplicitEuler",
+    "Rodas5P",
+    "Rosenbrock",
+    "RosenbrockTableau",
     "Solution",
     "Statistics",
     "Step",
     "Stepper",
+    "Tolerance",
     "StormerVerlet",
     "Symplectic",
     "TorchDiffEq",

@@ -4,12 +4,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from flowmaps._checks import check_output, time_bounds, time_like
 from flowmaps._probing import first_value
+from flowmaps._transforms import carries_derivative
 from flowmaps._typing import Clock, Condition, Field, State
 
-__all__ = ["BoundField"]
+__all__ = ["BoundField", "Detached"]
+
+Bounds = tuple[Tensor, Tensor]
 
 
 class BoundField:
@@ -21,6 +25,9 @@ class BoundField:
         between: two clocks (batch,) and the states in whose dtype the field sees times. It is never
             asked outside them, where it may not exist: a step that ends at t = 1 would, by
             rounding, reach 1 + 2e-16, and float32 makes 0.10000000149 of 0.1.
+        bounds: the first and the last time, as the field sees times, in place of ``between``.
+
+    A time that is moved to a bound keeps its own derivative.
     """
 
     def __init__(
@@ -28,22 +35,64 @@ class BoundField:
         field: Field,
         condition: Condition,
         between: tuple[Clock, Clock, State] | None = None,
+        bounds: Bounds | None = None,
     ):
         self.field = field
+        self.condition = condition
         self.extra = () if condition is None else (condition,)
-        self.bounds = None if between is None else time_bounds(*between)
+        self.bounds = bounds if between is None else time_bounds(*between)
+        known = not torch.compiler.is_compiling() and between is not None
+        self._differentiated = not known or carries_derivative((between or ())[:2])
 
     def __call__(self, t: Clock, x: State) -> Tensor:
-        return check_output(self._value(t, x), x, "the field")
+        return self.at(self.inside(t, x), x)
 
     def _value(self, t: Clock, x: State) -> Any:
+        return self.field(self.inside(t, x), x, *self.extra)
+
+    def inside(self, t: Clock, x: State) -> Tensor:
+        """Return clocks as the field sees them: rounded, and within the bounds."""
+        if self.bounds is None or not self._differentiated:
+            return self.moved(t, x)
         time = time_like(t, x)
-        if self.bounds is not None:
-            time = torch.clamp(time, *self.bounds)
-        return self.field(time, x, *self.extra)
+        return time + (torch.clamp(time, *self.bounds) - time).detach()
+
+    def moved(self, t: Clock, x: State) -> Tensor:
+        """Return what ``inside`` returns, with the derivatives of the bounds."""
+        time = time_like(t, x)
+        return time if self.bounds is None else torch.clamp(time, *self.bounds)
+
+    def at(self, time: Tensor, x: State) -> Tensor:
+        """Evaluate at times as ``inside`` gives them."""
+        return check_output(self.field(time, x, *self.extra), x, "the field")
 
     def first(self, t: Clock, x: State) -> Tensor:
         """Evaluate at the door, where a failure is most often a misread t; see ``first_value``."""
         if torch.compiler.is_compiling():
             return self(t, x)
         return first_value(self._value, t, x, bool(self.extra))
+
+    def select(self, samples: Tensor) -> "BoundField":
+        """Return the field of these samples alone, given by their numbers."""
+        condition = pytree.tree_map(
+            lambda leaf: None if leaf is None else leaf[samples], self.condition
+        )
+        bounds = self.bounds and (self.bounds[0][samples], self.bounds[1][samples])
+        return BoundField(self.field, condition, bounds=bounds)
+
+
+class Detached:
+    """A bound field whose values have no derivatives, whatever the field holds.
+
+    ``no_grad`` alone leaves forward mode on: tangents of what the field holds would reach the grid.
+
+    Args:
+        undetached: the field; what needs its derivatives asks this one.
+    """
+
+    def __init__(self, undetached: BoundField):
+        self.undetached = undetached
+
+    def __call__(self, t: Clock, x: State) -> Tensor:
+        field = self.undetached
+        return field.at(field.moved(t, x), x).detach()

@@ -1,16 +1,18 @@
 """The three ways through an interval: equal steps, a searched grid, a foreign solver."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from flowmaps._checks import finite_samples
-from flowmaps._transforms import carries_derivative, carries_tangent
+from flowmaps._transforms import carries_derivative, carries_tangent, is_transforming
 from flowmaps._typing import Clock, Codes, State
 from flowmaps.solvers._adaptive import search
-from flowmaps.solvers._bind import BoundField
+from flowmaps.solvers._bind import BoundField, Detached
+from flowmaps.solvers._compiled import compiled_search
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
 from flowmaps.solvers._method import Stepper
@@ -18,7 +20,7 @@ from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Statistics
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
-__all__ = ["Driven", "Start", "by_backend", "by_fixed_steps", "by_search"]
+__all__ = ["Driven", "Recorded", "Start", "by_backend", "by_fixed_steps", "by_search"]
 
 
 class Start(NamedTuple):
@@ -54,40 +56,43 @@ def by_fixed_steps(method: Stepper, start: Start, steps: int, record: bool) -> D
     """Take equal steps over each sample's own span; no host read."""
     fractions = uniform(steps, start.s)
     x, recorded = _follow(method, start, fractions, record)
-    counts = _counts(start.s, steps, 1 + replay_evaluations(method, steps, record))
+    counts = _counts(start.s, steps, 1 + replay_evaluations(method, steps, record, x))
     return Driven(x, start.t.detach(), _finite_code(x), counts, recorded)
 
 
 def by_search(
     method: Stepper,
     controller: Controller,
-    start: Start,
-    rtol: float,
-    atol: float,
+    rtol: Tensor,
+    atol: Tensor,
     max_steps: int,
     record: bool,
+    start: Start,
+    compiled: tuple[Hashable, str] | None = None,
 ) -> Driven:
     """Search the grid without derivatives; follow it again for these and for interpolants."""
     info = torch.finfo(start.x.dtype)
-    rtol, atol = max(rtol, 10 * info.eps), max(atol, info.tiny)
+    rtol, atol = rtol.clamp_min(10 * info.eps), atol.clamp_min(info.tiny)
     clocks = start.s.detach(), start.t.detach()
-    problem = Problem(start.field, method, controller, *clocks, rtol, atol, max_steps)
+    field = Detached(start.field)
+    problem = Problem(field, method, controller, *clocks, rtol, atol, max_steps)
     # The condition is named beside the field's first value because a field may ignore it at first.
     sources = (start.s, start.t, start.x, start.first, start.field.extra)
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
     repeat = record or carries(sources)
-    found = search(problem, start.x, start.first, record=repeat)
+    fast = {}
+    if compiled is not None and not is_transforming():
+        fast["attempt"], fast["burst"] = compiled_search(problem, *compiled)
+    found = search(problem, start.x, start.first, record=repeat, **fast)
     if found.fractions is None:
         return Driven(found.x, found.time, found.code, found.statistics)
     x, recorded = _follow(method, start, found.fractions, record)
-    again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record)
+    again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record, x)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
     return Driven(x, found.time, found.code, counts, recorded)
 
 
-def by_backend(
-    method: TorchDiffEq, start: Start, rtol: float, atol: float, max_steps: int
-) -> Driven:
+def by_backend(method: TorchDiffEq, start: Start, rtol: Any, atol: Any, max_steps: int) -> Driven:
     """Let torchdiffeq integrate; its own failures become one code for the whole batch."""
     y, calls, failure = method.integrate(*start, rtol, atol, max_steps)
     if failure is not None:

@@ -71,12 +71,12 @@ def follow(
     return Followed(x, torch.stack(starts), torch.stack(slopes))
 
 
-def replay_evaluations(method: Stepper, steps: Any, record: bool) -> Any:
+def replay_evaluations(method: Stepper, steps: Any, record: bool, x: State) -> Any:
     """Count the field evaluations of ``follow``, the first value known; steps: number or tensor."""
-    cost = method.evaluations(known_first=True)
+    cost = method.evaluations(known_first=True) + method.linear_evaluations(x)
     dense = method.dense_evaluations if record else 0
     if method.reuses_last:
         return steps * (cost + dense)
     if record:
         return steps * (cost + 1 + dense)
-    return steps * method.evaluations(known_first=False) - 1
+    return steps * (cost + 1) - 1

@@ -10,7 +10,9 @@ __all__ = ["initial_step"]
 
 
 def initial_step(problem: Problem, x: State, first: State) -> Clock:
-    """Guess the first step, with sign, (batch,), by one evaluation of the field.
+    """Return the first step, with sign, (batch,): as the controller says, or Hairer's guess.
+
+    The guess costs one evaluation of the field.
 
     ``first`` is the field at (s, x).
 
@@ -18,6 +20,9 @@ def initial_step(problem: Problem, x: State, first: State) -> Clock:
         Hairer, Norsett, Wanner (1993), Solving ODEs I, section II.4, "Starting step size".
     """
     length, sign = problem.span.abs(), problem.span.sign()
+    most = length.clamp_max(problem.controller.max_step)
+    if problem.controller.first_step is not None:
+        return most.clamp_max(problem.controller.first_step) * sign
     d0, d1 = problem.norm(x, x, x), problem.norm(first, x, x)
     unknown = (d0 < 1e-5) | (d1 < 1e-5) | torch.isinf(d0) | torch.isinf(d1)
     h0 = torch.minimum(torch.where(unknown, 1e-6, 0.01 * d0 / d1), length)
@@ -31,4 +36,4 @@ def initial_step(problem: Problem, x: State, first: State) -> Clock:
     )
     h = torch.minimum(100 * h0, h1.nan_to_num(nan=0.0, posinf=0.0))
     h = torch.maximum(torch.where(h > 0, h, h0), problem.smallest_step(torch.zeros_like(h)))
-    return torch.minimum(h, length) * sign
+    return torch.minimum(h, most) * sign

@@ -84,6 +84,8 @@ class Stepper(Method, ABC):
     """Order of the interpolant inside a step, as high as a method of order ``order`` lets it be."""
     dense_evaluations: int = 0
     """Field evaluations that ``slopes`` needs beside those of a step and the value at its end."""
+    linearizations: int = 0
+    """Jacobians of the field in one step, each counted as n + 1 evaluations for n components."""
     reuses_last: bool = False
     """Whether a step ends with the field value that the next one starts with."""
 
@@ -101,6 +103,10 @@ class Stepper(Method, ABC):
     @abstractmethod
     def evaluations(self, known_first: bool) -> int:
         """Count the field evaluations of one step."""
+
+    def linear_evaluations(self, x: State) -> int:
+        """Count what the Jacobians of one step cost: n forward derivatives and one in time."""
+        return self.linearizations * (x.shape[1:].numel() + 1)
 
     def slopes(self, field: Field, t: Clock, h: Clock, x: State, step: Step, last: State) -> Tensor:
         """Return the interpolant of a step, x + theta h sum_j theta^j slopes[j], theta in [0, 1].

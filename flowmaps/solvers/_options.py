@@ -1,28 +1,33 @@
 """Checks at the door: options that cannot be meant, calls whose derivatives would be lost."""
 
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import as_count, brief
-from flowmaps._transforms import is_transformed
+from flowmaps._checks import as_count, as_numbers, brief, fit_event
+from flowmaps._transforms import any_item, is_transformed
 from flowmaps._typing import Count
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
-__all__ = ["check_options", "refuse_lost_tangents"]
+__all__ = ["Tolerance", "backend_of", "check_options", "refuse_lost_tangents", "tolerance_like"]
+
+Tolerance = Any
+"""A number, numbers for every component of a sample, or a pytree of them."""
 
 
 def check_options(
     method: Method,
-    rtol: float,
-    atol: float,
+    rtol: Tolerance,
+    atol: Tolerance,
     steps: Count | None,
     controller: Controller,
     max_steps: Count,
@@ -38,11 +43,11 @@ def check_options(
             f"got {brief(controller)}"
         )
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
-        if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
-            raise TypeError(f"{name} must be a number, got {brief(tolerance)}")
-    if not 0 < rtol < math.inf or not 0 <= atol < math.inf:
+        _check_kind(tolerance, name)
+    if not (_all(rtol, lambda a: 0 < a) and _all(atol, lambda a: 0 <= a)):
         raise ValueError(
-            f"rtol must be positive, atol not negative and both finite, got {rtol=}, {atol=}"
+            "rtol must be positive, atol not negative and both finite, "
+            f"got rtol={brief(rtol)}, atol={brief(atol)}"
         )
     steps = None if steps is None else as_count(steps, "steps")
     max_steps = as_count(max_steps, "max_steps")
@@ -54,9 +59,72 @@ def check_options(
     elif steps is None and method.error_order is None:
         raise ValueError(
             f"{type(method).__name__} has no error estimate to choose its steps by; "
-            "give steps=... or choose Tsit5() or Dopri5()"
+            "give steps=... or choose Tsit5(), Dop853(), or Rodas5P() for stiff fields"
         )
     return steps, max_steps
+
+
+def backend_of(compile: bool | str) -> str:
+    """Return the name of the backend that the march is compiled by.
+
+    Raises:
+        TypeError, ValueError: if there is none.
+    """
+    wanted = f'compile must be True, False, "inductor" or "eager", got {compile!r}'
+    if compile is not True and not isinstance(compile, str):
+        raise TypeError(wanted)
+    if compile not in (True, "inductor", "eager"):
+        raise ValueError(wanted)
+    return "eager" if compile == "eager" else "inductor"
+
+
+def _check_kind(tolerance: Any, name: str) -> None:
+    kinds = Real | Tensor | list | tuple | dict
+    if isinstance(tolerance, bool) or not isinstance(tolerance, kinds):
+        raise TypeError(
+            f"{name} must be a number, got {brief(tolerance)}; or numbers, one for every component"
+        )
+
+
+def _all(tolerance: Any, test: Callable[[Any], Any]) -> bool:
+    """Tell whether every number of a tolerance is finite and passes the test."""
+    if isinstance(tolerance, Real):
+        return bool(test(tolerance) and tolerance < math.inf)
+    if torch.compiler.is_compiling():  # where no value is looked at
+        return True
+    numbers = [as_numbers(leaf, "a tolerance") for leaf in pytree.tree_leaves(tolerance)]
+    return not any(any_item(~(test(leaf) & (leaf < math.inf))) for leaf in numbers)
+
+
+def tolerance_like(tolerance: Tolerance, given: Any, x: Tensor, name: str) -> Tensor:
+    """Return a tolerance in x's real dtype, 0-d or ready to broadcast against a sample's event.
+
+    Args:
+        tolerance: checked before: a number, numbers that broadcast against one sample's event, or
+            a pytree of such in the structure of the state.
+        given: the state as the user gave it.
+        x: the same as one tensor (batch, *event).
+        name: what to call it in errors.
+
+    Raises:
+        ValueError: if it does not broadcast, or has another structure.
+    """
+    if isinstance(tolerance, Real):
+        return torch.tensor(float(tolerance), dtype=x.dtype, device=x.device)
+    if isinstance(given, Tensor):
+        return fit_event(as_numbers(tolerance, name), x, name)
+    leaves, structure = pytree.tree_flatten(given)
+    try:
+        parts = structure.flatten_up_to(tolerance)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a number or have the structure of the state: {error}"
+        ) from error
+    fitted = [
+        fit_event(as_numbers(part, name), leaf, name).expand(leaf.shape[1:]).flatten()
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return torch.cat(fitted)
 
 
 def refuse_lost_tangents(tree: Any) -> None:

@@ -1,11 +1,12 @@
 """What the search for an adaptive grid is asked: field, ends, tolerances."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from flowmaps._typing import Clock, Field, PerSample, State
+from flowmaps._typing import Clock, PerSample, State
+from flowmaps.solvers._bind import Detached
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._method import Step, Stepper
 
@@ -19,27 +20,35 @@ FIRST = 1e-8
 
 @dataclass(frozen=True)
 class Problem:
-    """The field bound to its condition, start and end, method, tolerances and bounds."""
+    """The field bound to its condition, start and end, method, tolerances and bounds.
 
-    field: Field
+    ``rtol`` and ``atol`` are in x's dtype, 0-d or broadcasting against a sample's event.
+    """
+
+    field: Detached
     method: Stepper
     controller: Controller
     s: Clock
     t: Clock
-    rtol: float
-    atol: float
+    rtol: Tensor
+    atol: Tensor
     max_steps: int
 
-    @cached_property
+    @property
     def span(self) -> Clock:
         """The length of time to march, with sign."""
         return self.t - self.s
 
-    @cached_property
+    @property
     def error_exponent(self) -> int:
         """The order of the local error."""
         assert self.method.error_order is not None
         return self.method.error_order + 1
+
+    def select(self, samples: Tensor) -> "Problem":
+        """Return the problem of these samples alone, given by their numbers."""
+        field = Detached(self.field.undetached.select(samples))
+        return replace(self, field=field, s=self.s[samples], t=self.t[samples])
 
     def smallest_step(self, elapsed: Clock) -> Clock:
         """Return the step below which a sample is stuck, (batch,)."""
@@ -58,10 +67,10 @@ class Problem:
 
     def norm(self, error: State, x: State, y: State) -> PerSample:
         """Return the root mean square of error / (atol + rtol max(|x|, |y|)), float64, (batch,)."""
-        ratio = error / (self.atol + self.rtol * torch.maximum(x.abs(), y.abs()))
-        ratio = ratio.to(torch.float64)
+        scale = self.atol + self.rtol * torch.maximum(x.abs(), y.abs())
+        ratio = (error / scale).to(torch.float64)
         if ratio.ndim == 1:
             return ratio.abs()
         if not ratio.shape[1:].numel():
-            return torch.zeros_like(self.span)
+            return torch.zeros_like(self.s)
         return ratio.flatten(1).square().mean(1).sqrt()

@@ -137,7 +137,7 @@ def raise_failures(solution: Solution, s: Tensor, t: Tensor) -> None:
 
 _CURES = {
     Result.NOT_FINITE: "The time, state or field is not finite there: check the sample's data.",
-    Result.MAX_STEPS: "Raise max_steps, loosen rtol and atol, or look for stiffness.",
+    Result.MAX_STEPS: "Raise max_steps, loosen rtol and atol, or, for stiffness, take Rodas5P().",
     Result.STEP_TOO_SMALL: "Look for a singularity or a jump of the field at that time.",
     Result.BACKEND_FAILED: "Use a method of flowmaps.solvers to see which sample is at fault.",
 }

@@ -1,11 +1,13 @@
 """The door of the solvers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
     as_clock,
@@ -25,9 +27,16 @@ from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
 from flowmaps.solvers._method import Method, Stepper
-from flowmaps.solvers._options import check_options, refuse_lost_tangents
+from flowmaps.solvers._options import (
+    Tolerance,
+    backend_of,
+    check_options,
+    refuse_lost_tangents,
+    tolerance_like,
+)
 from flowmaps.solvers._ravel import ravel
 from flowmaps.solvers._solution import SUCCESS, Solution, raise_failures
+from flowmaps.solvers._stops import by_stretches
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 from flowmaps.solvers._tsit5 import Tsit5
 
@@ -42,8 +51,8 @@ def solve(
     condition: Condition = None,
     *,
     method: Method | None = None,
-    rtol: float = 1e-6,
-    atol: float = 1e-6,
+    rtol: Tolerance = 1e-6,
+    atol: Tolerance = 1e-6,
     steps: Count | None = None,
     controller: Controller | None = None,
     save_at: Times | None = None,
@@ -51,6 +60,7 @@ def solve(
     max_steps: Count = 10_000,
     throw: bool = True,
     check_field: bool = True,
+    compile: bool | str = False,
 ) -> Solution:
     """Solve dx/dt = field(t, x) from s to t, every sample with its own times, steps and outcome.
 
@@ -66,9 +76,11 @@ def solve(
         s, t: start and end, numbers or tensors of shape () or (batch,), in either order.
         x: state (batch, *event), float32 or float64, or a pytree of such tensors.
         condition: tensor or pytree with leading batch axis: all that differs between samples.
-        method: ``Tsit5()`` by default; ``Euler``, ``Midpoint`` and ``RK4`` need ``steps``.
-        rtol, atol: tolerances of the local error, per component; an rtol below ten rounding units
-            of x's dtype is raised to that.
+        method: ``Tsit5()`` by default; ``Dop853()`` for tight tolerances, ``Rodas5P()`` for stiff
+            fields. Methods without an error estimate, such as ``RK4()``, need ``steps``.
+        rtol, atol: tolerances of the local error: numbers, or for every component numbers that
+            broadcast against one sample's event (for a pytree, in its structure); an rtol below ten
+            rounding units of x's dtype is raised to that.
         steps: number of equal steps over each sample's own span; switches error control off.
         controller: step-size controller, ``PI()`` by default.
         save_at: times (n_times,) or (n_times, batch) at which ``solution.x`` gives the states
@@ -81,6 +93,10 @@ def solve(
             ``solution.final_state[solution.success]`` or by ``torch.where``.
         check_field: probe with one and with two samples, once for every field and kind of state,
             that the field treats every sample alone.
+        compile: compile the adaptive march as one loop outside Python: True for inductor, or the
+            name of a backend of ``torch.compile``. The first solve of a field takes seconds, those
+            after it a fraction of their time; one compilation serves all batches of more than one.
+            Under ``torch.func`` and for derivatives the march is as without.
 
     Returns:
         A Solution: ``x``, ``result`` and ``statistics`` for every sample.
@@ -107,6 +123,8 @@ def solve(
         return uncompiled(field, s, t, x, condition, max_steps=max_steps, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
+    if compile is not False:
+        backend_of(compile)
     steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
@@ -116,7 +134,7 @@ def solve(
             f"{method!r} has no dense output for save_at or dense; choose a method of "
             "flowmaps.solvers such as Tsit5()"
         )
-    given = field
+    given, state = field, x
     x, field, rebuild = ravel(x, field)
     _check_solvable(x)
     check_condition(condition, x)
@@ -142,13 +160,32 @@ def solve(
     elif steps is not None:
         driven = by_fixed_steps(method, start, steps, record)
     else:
-        driven = by_search(method, controller, start, rtol, atol, max_steps, record)
+        fast = None if compile is False else (_key(given, state), backend_of(compile))
+        tolerances = (
+            tolerance_like(rtol, state, x, "rtol"),
+            tolerance_like(atol, state, x, "atol"),
+        )
+        drive = partial(
+            by_search, method, controller, *tolerances, max_steps, record, compiled=fast
+        )
+        driven = (
+            by_stretches(drive, start, tuple(controller.stops))
+            if controller.stops
+            else drive(start)
+        )
     if still is not None:
         driven = _at_rest(driven, still, x)
     solution = _solution(driven, begin, end, rebuild, rows, dense)
     if throw and not torch.compiler.is_compiling():
         raise_failures(solution, begin, end)
     return solution
+
+
+def _key(field: Callable[..., Any], state: Any) -> Hashable:
+    """Return what a compiled march belongs to: the field and the kind of state."""
+    leaves, structure = pytree.tree_flatten(state)
+    kinds = tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves)
+    return field, str(structure), kinds
 
 
 def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:

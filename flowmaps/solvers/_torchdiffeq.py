@@ -80,8 +80,8 @@ class TorchDiffEq(Method):
         t: Clock,
         x: State,
         first: State,
-        rtol: float,
-        atol: float,
+        rtol: Any,
+        atol: Any,
         max_steps: int,
     ) -> tuple[Tensor, int, Result | None]:
         """Return the end state (batch, *event), the number of field evaluations and why it failed.

@@ -15,6 +15,12 @@ from flowmaps.theory._order_conditions import (
     row_sum_residuals,
 )
 from flowmaps.theory._rooted_trees import RootedTree, rooted_trees
+from flowmaps.theory._rosenbrock import (
+    rosenbrock_dense_residuals,
+    rosenbrock_order_of,
+    rosenbrock_order_residuals,
+    rosenbrock_stability,
+)
 
 __all__ = [
     "RootedTree",
@@ -28,6 +34,10 @@ __all__ = [
     "order_of",
     "order_residuals",
     "rooted_trees",
+    "rosenbrock_dense_residuals",
+    "rosenbrock_order_of",
+    "rosenbrock_order_residuals",
+    "rosenbrock_stability",
     "row_sum_residuals",
     "stability_polynomial",
 ]

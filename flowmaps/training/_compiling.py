@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowmaps._transforms import own_code
+
 __all__ = ["compiled"]
 
 
@@ -26,18 +28,7 @@ def compiled(function: FunctionType, backend: bool | str) -> Callable[..., Any]:
     if backend is False:
         return function
     chosen = _inductor if backend in (True, "inductor") else backend
-    return torch.compile(_copied(function), fullgraph=True, backend=chosen)
-
-
-def _copied(function: FunctionType) -> Callable[..., Any]:
-    # torch keeps what it has compiled, and counts it, with the code object.
-    return FunctionType(
-        function.__code__.replace(),
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
+    return torch.compile(own_code(function), fullgraph=True, backend=chosen)
 
 
 def _inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:

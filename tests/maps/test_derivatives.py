@@ -33,7 +33,7 @@ def test_the_variational_equation(name: str) -> None:
     problem, s, t, x = start(name)
     expected = problem.variational_reference(s, t, x)
     y = problem.reference(s, t, x)
-    maps = [fm.maps.SolverFlowMap(problem.field, rtol=1e-8, atol=1e-8)]
+    maps = [fm.maps.SolverFlowMap(problem.field, rtol=3e-9, atol=3e-9)]
     if isinstance(problem, fm.problems.ExactProblem):
         maps.append(problem.flow_map())
     for flow in maps:

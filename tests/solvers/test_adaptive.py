@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowmaps.solvers import PI, Dopri5, Heun, I, Result, Tsit5, solve
+from flowmaps.solvers import Dopri5, Heun, Result, Tsit5, solve
 
 times = st.floats(-1.0, 2.0, allow_subnormal=False)
 NAMES = ["logistic", "gaussian", "riccati", "swing"]
@@ -243,44 +243,12 @@ def test_a_field_that_is_infinite_off_the_solution_is_followed() -> None:
     solution = solve(lambda t, x: -torch.sqrt(x), 0.0, 1.9, torch.ones(1, 1), rtol=1e-3, atol=1e-3)
     assert solution.x.item() == pytest.approx((1 - 1.9 / 2) ** 2, abs=1e-2)
     x = torch.ones(1, 1, requires_grad=True)
-    found = solve(lambda t, x: -torch.sqrt(x), 0.0, 1.9, x, rtol=1e-3, atol=1e-3)
+    found = solve(lambda t, x: -torch.sqrt(x), 0.0, 1.9, x, rtol=1e-5, atol=1e-5)
     (gradient,) = torch.autograd.grad(found.x.sum(), x)
     assert gradient.item() == pytest.approx(1 - 1.9 / 2, rel=0.1)
 
 
-# ---------------------------------------------------------------------------- controllers
-
-
-@pytest.mark.parametrize("controller", [I(), PI(), I(safety=0.5), PI(longest=2.0, shortest=0.5)])
-def test_every_controller_keeps_the_tolerance(controller, exact) -> None:
-    x = torch.tensor(exact.start)
-    solution = solve(exact.field, 0.0, 1.5, x, controller=controller)
-    truth = exact.flow(torch.zeros(len(x)), torch.full((len(x),), 1.5), x)
-    assert (solution.x - truth).abs().max() < 1e-4
-
-
-@settings(max_examples=50)
-@given(st.floats(1e-12, 1e12), st.floats(1e-12, 1e12), st.integers(2, 8))
-def test_a_factor_stays_within_its_limits_and_falls_with_the_error(ratio, previous, order) -> None:
-    for controller in (I(), PI()):
-        a, b = (
-            controller.factor(torch.tensor([r]), torch.tensor([previous]), order).item()
-            for r in (ratio, 2 * ratio)
-        )
-        assert controller.shortest <= b <= a <= controller.longest
-
-
-@pytest.mark.parametrize("controller", [I(), PI()])
-def test_a_factor_alone_is_the_same_to_the_last_bit(controller) -> None:
-    ratio, previous = torch.rand(2, 1003) + 1e-3
-    whole = controller.factor(ratio, previous, 5)
-    alone = [controller.factor(ratio[i : i + 1], previous[i : i + 1], 5) for i in range(1003)]
-    assert torch.equal(whole, torch.cat(alone))
-
-
-@pytest.mark.parametrize("controller", [I(safety=0.8), PI(alpha=0.6, beta=0.2)])
-def test_controllers_can_be_rebuilt(controller) -> None:
-    assert type(controller)(**controller.config()) == controller
+# ---------------------------------------------------------------------------- codes
 
 
 def test_codes_are_named() -> None:

@@ -18,6 +18,7 @@ from flowmaps.solvers import (
     Heun,
     Midpoint,
     Ralston,
+    Rodas5P,
     Stepper,
     Tsit5,
     solve,
@@ -36,8 +37,9 @@ METHODS: list[Stepper] = [
     Tsit5(),
     Dopri5(),
     Dop853(),
+    Rodas5P(),
 ]
-ADAPTIVE: list[Stepper] = [Bosh3(), Tsit5(), Dopri5(), Dop853()]
+ADAPTIVE: list[Stepper] = [Bosh3(), Tsit5(), Dopri5(), Dop853(), Rodas5P()]
 SHIPPED = {
     name
     for name, entry in ((name, getattr(fm.solvers, name)) for name in fm.solvers.__all__)

@@ -91,7 +91,7 @@ def test_parameters_however_they_are_held(kind, options) -> None:
 def test_tangents_of_parameters(nest, options, central) -> None:
     """The field carries the tangents, at an outer level where x carries none or others."""
     network, x = Network(), torch.randn(3, 2)
-    options = options | ({"rtol": 1e-6, "atol": 1e-6} if "rtol" in options else {"steps": 8})
+    options = options | ({"rtol": 1e-8, "atol": 1e-8} if "rtol" in options else {"steps": 8})
     parameters = {k: p.detach() for k, p in network.named_parameters()}
     tangents = {k: torch.randn_like(p) for k, p in parameters.items()}
 
@@ -131,7 +131,7 @@ def test_tangents_of_parameters(nest, options, central) -> None:
 def test_plain_derivatives_reach_into_transforms(inner, options, central) -> None:
     """Of a parameter that the field holds: by backward and by dual numbers."""
     x = torch.randn(3, 2)
-    options = options | ({"rtol": 1e-6, "atol": 1e-6} if "rtol" in options else {"steps": 5})
+    options = options | ({"rtol": 1e-8, "atol": 1e-8} if "rtol" in options else {"steps": 5})
 
     def run(k: Tensor) -> Tensor:
         def end(x: Tensor) -> Tensor:

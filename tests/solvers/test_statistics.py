@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flowmaps.solvers import (
+    PI,
     RK4,
     Bosh3,
     Dop853,
@@ -86,7 +87,8 @@ def test_the_probe_takes_three_calls(twins) -> None:
 @pytest.mark.parametrize("method", [Tsit5(), Dopri5(), Dop853(), Bosh3(), Heun()], ids=repr)
 def test_steps_are_accepted_or_rejected(method) -> None:
     x = torch.tensor([[1.0], [-5.0], [0.3]])
-    found = solve(bump, 0.0, torch.tensor([1.0, 0.3, 0.0]), x, method=method, rtol=1e-3).statistics
+    ends, bold = torch.tensor([1.0, 0.3, 0.0]), PI(first_step=0.4)
+    found = solve(bump, 0.0, ends, x, method=method, rtol=1e-6, controller=bold).statistics
     assert torch.equal(found.accepted + found.rejected, found.steps)
     assert found.rejected[0] > 0
     assert found.rejected[2] == found.accepted[2] == 0

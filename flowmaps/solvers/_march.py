@@ -1,0 +1,139 @@
+"""One attempted step of every sample under error control: a pure function of tensors.
+
+No in-place writes, no host reads, no branches on data: it runs eagerly, under vmap and compiled.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from flowmaps._checks import finite_samples, shaped_like
+from flowmaps._typing import Clock, Codes, Mask, PerSample, State
+from flowmaps.solvers._initial_step import initial_step
+from flowmaps.solvers._problem import Problem
+from flowmaps.solvers._solution import RUNNING, Result
+
+__all__ = ["March", "advance", "begin"]
+
+
+class March(NamedTuple):
+    """Where every sample stands; all (batch,) but x and first.
+
+    Time is kept as the time elapsed since s, which stays exact where s is large beside the steps.
+    """
+
+    elapsed: Clock
+    x: State
+    first: State
+    """The field at the present time and x."""
+    h: Clock
+    previous: PerSample
+    """Error ratio of the last accepted step."""
+    earlier: PerSample
+    """Error ratio of the accepted step before that."""
+    rejected: Mask
+    """Whether the last attempt was rejected."""
+    code: Codes
+    attempts: Codes
+    accepted: Codes
+
+
+def begin(problem: Problem, x: State, first: State) -> March:
+    """Return the start of every sample; ``first`` is the field at (s, x)."""
+    span = problem.span
+    code = torch.where(span == 0, int(Result.SUCCESS), RUNNING)
+    finite = finite_samples(x) & finite_samples(first) & torch.isfinite(span)
+    code = torch.where(finite, code, int(Result.NOT_FINITE))
+    h = initial_step(problem, x, first)
+    if problem.controller.shared:
+        fraction = torch.where(code == RUNNING, h / span, 1.0)
+        h = span * (fraction.amin() if len(fraction) else 1.0)
+    return March(  # no two parts share memory: a compiled loop carries each on its own
+        elapsed=torch.zeros_like(span),
+        x=x,
+        first=first,
+        h=h,
+        previous=torch.ones_like(span),
+        earlier=torch.ones_like(span),
+        rejected=torch.zeros_like(finite),
+        code=code,
+        attempts=torch.zeros_like(code),
+        accepted=torch.zeros_like(code),
+    )
+
+
+def advance(problem: Problem, march: March) -> tuple[March, Mask]:
+    """Attempt one step of every running sample; finished samples stay as they are.
+
+    Returns:
+        Where the samples stand then, and which of them moved.
+    """
+    running = march.code == RUNNING
+    remaining = problem.span - march.elapsed
+    last = march.h.abs() >= remaining.abs() * (1 - 1e-12)
+    if problem.controller.shared:
+        last = (last & running).any().expand_as(last)
+    h = torch.where(last, remaining, march.h)
+    step = problem.method.step(problem.field, problem.s + march.elapsed, h, march.x, march.first)
+    elapsed = torch.where(last, problem.span, march.elapsed + h)
+    final = problem.field(problem.s + elapsed, step.x) if step.last is None else step.last
+    own = problem.error_ratio(step, march.x)
+    own = torch.where(finite_samples(step.x) & finite_samples(final) & (own == own), own, torch.inf)
+    ratio = _shared(own, running) if problem.controller.shared else own
+    accept = running & (ratio <= 1)
+
+    h = _next_step(problem, march, h, ratio, accept)
+    elapsed = torch.where(accept, elapsed, march.elapsed)
+    attempts = march.attempts + running
+    wide = shaped_like(accept, step.x)
+    moved = March(
+        elapsed,
+        torch.where(wide, step.x, march.x),
+        torch.where(wide, final, march.first),
+        torch.where(running, h, march.h),
+        torch.where(accept, ratio.clamp_min(1e-10), march.previous),
+        torch.where(accept, march.previous, march.earlier),
+        running & ~accept,
+        _codes(problem, march.code, accept & last, h, elapsed, own, attempts),
+        attempts,
+        march.accepted + accept,
+    )
+    return moved, accept
+
+
+def _shared(ratio: PerSample, running: Mask) -> PerSample:
+    """Return the root mean square of the ratios of running samples, for every sample."""
+    square = torch.where(running, ratio.square(), 0.0).sum() / running.sum().clamp_min(1)
+    return square.sqrt().expand_as(ratio)
+
+
+def _next_step(problem: Problem, march: March, h: Clock, ratio: PerSample, accept: Mask) -> Clock:
+    """Return the step to attempt next."""
+    controller, order = problem.controller, problem.error_exponent
+    grown = controller.factor(ratio, march.previous, march.earlier, order)
+    grown = torch.where(march.rejected, grown.clamp_max(1.0), grown)
+    h = h * torch.where(accept, grown, controller.factor_of_rejected(ratio, order))
+    return h.clamp(-controller.max_step, controller.max_step)
+
+
+def _codes(
+    problem: Problem,
+    code: Codes,
+    done: Mask,
+    h: Clock,
+    elapsed: Clock,
+    ratio: PerSample,
+    attempts: Codes,
+) -> Codes:
+    """Return the codes after an attempt.
+
+    ``h`` is the next step, ``ratio`` the sample's own error over its tolerance, infinite where the
+    step is not finite; the rest is counted up to now.
+    """
+    stuck = h.abs() < problem.smallest_step(elapsed)
+    if problem.controller.shared:  # only those at fault; the others go on without them
+        stuck = stuck & (ratio > 1)
+    why = torch.where(ratio < torch.inf, int(Result.STEP_TOO_SMALL), int(Result.NOT_FINITE))
+    after = torch.where(attempts >= problem.max_steps, int(Result.MAX_STEPS), RUNNING)
+    after = torch.where(done, int(Result.SUCCESS), torch.where(stuck, why, after))
+    return torch.where(code == RUNNING, after, code)
