@@ -34,7 +34,8 @@ def compiled_search(problem: Problem, key: Hashable, backend: str) -> tuple[Adva
         key: of the field as the user gave it and of the structure of the state.
         backend: of ``torch.compile``.
     """
-    key = (key, repr(problem.method), problem.controller, problem.max_steps, backend)
+    method = type(problem.method), repr(problem.method)
+    key = (key, method, problem.controller, problem.max_steps, backend)
     if key not in _cache:
         _cache[key] = _attempt(problem, backend), _burst(problem, backend)
     _cache.move_to_end(key)

@@ -185,7 +185,9 @@ def _key(field: Callable[..., Any], state: Any) -> Hashable:
     """Return what a compiled march belongs to: the field and the kind of state."""
     leaves, structure = pytree.tree_flatten(state)
     kinds = tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves)
-    return field, str(structure), kinds
+    # What is compiled holds the field, so that its identity is not given to another one.
+    known = field if isinstance(field, Hashable) else id(field)
+    return known, str(structure), kinds
 
 
 def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
