@@ -9,15 +9,15 @@ __all__ = ["Embedding"]
 
 
 class Embedding(nn.Module):
-    """act(W act(A f(s) + B f(t - s) + C c)): start time, span and condition as one vector.
+    """act(W act(A f(s) + B f(t - s) + C c)): a time, a span and a condition as one vector.
 
     B starts at zero and f(0) = 0. So a new network does not depend on the span, and on the diagonal
     s = t the span adds nothing, however long it was trained: the diagonal, where a map meets its
     field, is a network of s and x alone. Flow matching, which sees the diagonal only, leaves B at
     zero, and what it has learned then is X_{s,t}(x) = x + (t - s) b(s, x), one Euler step: the
-    right start for self-distillation, which learns B. (An embedding of t in place of s would show
-    the field a state of time s together with the time t.) Derivatives in t pass through f(t - s)
-    alone.
+    right start for self-distillation, which learns B. Derivatives in t pass through f(t - s) alone.
+    With t in place of s, derivatives in s do; but then the Euler step shows the field a state of
+    time s together with the time t.
 
     Args:
         size: of the embedding.
@@ -50,15 +50,15 @@ class Embedding(nn.Module):
         self.condition = linear(condition_dim, size) if condition_dim else None
         self.mix = linear(size, size, gain)
 
-    def forward(self, s: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(self, time: Tensor, span: Tensor, condition: Tensor | None) -> Tensor:
         """Return the embedding (batch, size), in the weights' dtype.
 
         Args:
-            s, t: times (batch,).
+            time, span: s, or t, and t - s, (batch,).
             condition: (batch, condition_dim), or (batch, size) from a table, or None.
         """
         low = self.mix.weight.dtype
-        total = self.start(self.waves(s).to(low)) + self.span(self.waves(t - s).to(low))
+        total = self.start(self.waves(time).to(low)) + self.span(self.waves(span).to(low))
         if condition is not None:
             given = condition.to(low)
             total = total + (given if self.condition is None else self.condition(given))

@@ -154,11 +154,11 @@ class PlainBody(nn.Module):
         )
         self.span = span_layer(waves, width, span_gain)
 
-    def forward(self, state: Tensor, s: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
-        """Return the last hidden state (batch, width); arguments in the weights' dtype but s, t."""
-        entering = [state, self.waves(s).to(state.dtype), *([] if given is None else [given])]
+    def forward(self, state: Tensor, time: Tensor, span: Tensor, given: Tensor | None) -> Tensor:
+        """Return the last hidden state (batch, width); all but times in the weights' dtype."""
+        entering = [state, self.waves(time).to(state.dtype), *([] if given is None else [given])]
         entered = torch.cat(entering, dim=1)
-        h = self.span(self.waves(t - s).to(state.dtype))
+        h = self.span(self.waves(span).to(state.dtype))
         for number, layer in enumerate(self.layers):
             h = self.activation(layer(entered) + h if number == 0 else layer(h))
         return h
@@ -169,7 +169,7 @@ class ResidualBody(nn.Module):
 
     Args:
         state: size of the state's features.
-        embedding: module of s, t and the condition's features.
+        embedding: module of a time, the span and the condition's features.
         size: of what the embedding returns.
         width, depth, activation: of the blocks.
     """
@@ -184,9 +184,9 @@ class ResidualBody(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, size, activation) for _ in range(depth))
         self.norm = RMSNorm(width)
 
-    def forward(self, state: Tensor, s: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
-        """Return the last hidden state (batch, width); arguments in the weights' dtype but s, t."""
-        embedding = self.embedding(s, t, given)
+    def forward(self, state: Tensor, time: Tensor, span: Tensor, given: Tensor | None) -> Tensor:
+        """Return the last hidden state (batch, width); all but times in the weights' dtype."""
+        embedding = self.embedding(time, span, given)
         h = self.entry(state)
         for block in self.blocks:
             h = block(h, embedding)

@@ -27,10 +27,10 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """Multilayer perceptron ``net(s, t, x, condition)`` whose last layer starts at zero.
 
-    It sees the start time s and the span t - s, the state (angles as cosine and sine) and the
-    condition. With ``residual=True`` the state runs through residual blocks and an embedding of
-    times and condition modulates each: the choice for tens of dimensions and classes. Without, all
-    enter side by side: the choice for a surrogate of a small system.
+    It sees the start time s (or the end time t) and the span t - s, the state (angles as cosine and
+    sine) and the condition. With ``residual=True`` the state runs through residual blocks and an
+    embedding of times and condition modulates each: the choice for tens of dimensions and classes.
+    Without, all enter side by side: the choice for a surrogate of a small system.
 
     The span enters by features that vanish at s = t, times weights that start at zero: a new
     network does not depend on it, flow matching leaves it so, and one trained by flow matching is
@@ -57,6 +57,9 @@ class MLP(nn.Module):
         output_scale: (dim,), positive factor of each output; None for one.
         span_gain: size of the span's first weights, 1 for that of the others. A map that is learned
             off the diagonal from the first step on, as from a known field, learns faster with 1.
+        anchor: ``"start"`` or ``"end"``: the time that is seen beside the span. Derivatives in the
+            other time then pass through the span alone; a map that is learned by its derivative in
+            s, as by ESD or MeanFlow, is learned several times more exactly with ``"end"``.
 
     Raises:
         TypeError: for sizes or indices that are no whole numbers, or units that are no numbers.
@@ -87,6 +90,7 @@ class MLP(nn.Module):
         input_scale: Coordinates = None,
         output_scale: Coordinates = None,
         span_gain: float = 0.0,
+        anchor: str = "start",
     ):
         super().__init__()
         self._config = as_config(locals())
@@ -95,11 +99,14 @@ class MLP(nn.Module):
         condition_dim, classes = as_condition_kind(condition_dim, classes)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        if anchor not in ("start", "end"):
+            raise ValueError(f'anchor must be "start" or "end", got {anchor!r}')
         shift = as_coordinates(input_shift, 0.0, dim, "input_shift", positive=False)
         scale = as_coordinates(input_scale, 1.0, dim, "input_scale")
         waves = Waves(frequencies, time_scale)
         gain = as_positive(span_gain, "span_gain") if span_gain else 0.0
         self.dim, self.condition_dim, self.classes = dim, condition_dim, classes
+        self.anchor = anchor
         self.state_features = StateFeatures(dim, _as_angles(angles, dim), shift, scale)
         self.class_features = None if classes is None else ClassFeatures(classes, size)
         states = self.state_features.size
@@ -129,7 +136,9 @@ class MLP(nn.Module):
         state = self.state_features(x.reshape(x.shape[0], self.dim))
         given = condition_features(condition, x, self.condition_dim, self.class_features)
         low = self.head.weight.dtype
-        hidden = self.body(state.to(low), s, t, None if given is None else given.to(low))
+        time = s if self.anchor == "start" else t
+        given = None if given is None else given.to(low)
+        hidden = self.body(state.to(low), time, t - s, given)
         value = self.head(hidden).to(wide(x)) * self.output_scale(wide(x))
         return value.to(x.dtype).reshape(x.shape)
 

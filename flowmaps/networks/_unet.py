@@ -111,7 +111,7 @@ class UNet(nn.Module):
         """
         self._check_inputs(s, t, x)
         given = condition_features(condition, x, self.condition_dim, self.class_features)
-        embedding = self.embedding(s, t, given)
+        embedding = self.embedding(s, t - s, given)
         h = self.body(self.entry(x.to(self.head.weight.dtype)), embedding)
         return self.head(silu(self.norm(h)).to(h.dtype)).to(x.dtype)
 

@@ -377,6 +377,7 @@ BUILDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a number for angles": ({"angles": 0}, TypeError, "angles must be indices"),
     "time scale": ({"time_scale": 0.0}, ValueError, f"time_scale {POSITIVE}"),
     "endless time scale": ({"time_scale": math.inf}, ValueError, f"time_scale {POSITIVE}"),
+    "anchor": ({"anchor": "middle"}, ValueError, 'anchor must be "start" or "end"'),
     "gain": ({"span_gain": -1.0}, ValueError, f"span_gain {POSITIVE}"),
     "frequency": ({"frequencies": (1.0, math.nan)}, ValueError, rf"frequencies\[1\] {POSITIVE}"),
     "scale of another size": ({"input_scale": [1.0]}, ValueError, "must have 3 entries, got 1"),
