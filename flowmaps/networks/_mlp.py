@@ -59,7 +59,7 @@ class MLP(nn.Module):
             off the diagonal from the first step on, as from a known field, learns faster with 1.
         anchor: ``"start"`` or ``"end"``: the time that is seen beside the span. Derivatives in the
             other time then pass through the span alone; a map that is learned by its derivative in
-            s, as by ESD or MeanFlow, is learned several times more exactly with ``"end"``.
+            s, as by ESD or MeanFlow, is learned more exactly with ``"end"``.
 
     Raises:
         TypeError: for sizes or indices that are no whole numbers, or units that are no numbers.
