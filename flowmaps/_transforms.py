@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from types import FunctionType
+from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -23,12 +24,13 @@ __all__ = [
 _functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def own_code(function: FunctionType) -> FunctionType:
+def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the same function with a code object of its own, to be compiled.
 
     torch keeps what it has compiled, and counts it against a limit, with the code object: functions
     made in one place would compete.
     """
+    assert isinstance(function, FunctionType)
     return FunctionType(
         function.__code__.replace(),
         function.__globals__,

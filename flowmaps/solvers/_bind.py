@@ -41,8 +41,8 @@ class BoundField:
         self.condition = condition
         self.extra = () if condition is None else (condition,)
         self.bounds = bounds if between is None else time_bounds(*between)
-        known = not torch.compiler.is_compiling() and between is not None
-        self._differentiated = not known or carries_derivative((between or ())[:2])
+        clocks = None if between is None or torch.compiler.is_compiling() else between[:2]
+        self._differentiated = clocks is None or carries_derivative(clocks)
 
     def __call__(self, t: Clock, x: State) -> Tensor:
         return self.at(self.inside(t, x), x)

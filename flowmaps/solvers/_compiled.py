@@ -5,8 +5,6 @@ What is compiled is kept for the last fields, so that solving again costs no com
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from types import FunctionType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +29,7 @@ def compiled_search(problem: Problem, key: Hashable, backend: str) -> tuple[Adva
 
     Args:
         problem: one like those to be solved.
-        key: of the field as the user gave it and of the structure of the state.
+        key: of the field as the user gave it and of the kind of state and condition.
         backend: of ``torch.compile``.
     """
     method = type(problem.method), repr(problem.method)
@@ -50,7 +48,7 @@ def _attempt(problem: Problem, backend: str) -> Advance:
     def attempt(constants: list[Tensor], march: March) -> tuple[March, Mask]:
         return advance(rebuild(constants), march)
 
-    run = _compile(attempt, backend)
+    run = torch.compile(own_code(attempt), fullgraph=True, backend=backend)
     return lambda problem, march: run(*_growing(_constants(problem), march))
 
 
@@ -86,11 +84,6 @@ def _burst(problem: Problem, backend: str) -> Burst:
         return March(*run(constants, torch.tensor(enough), *march)[:-1])
 
     return call
-
-
-def _compile(function: Any, backend: str) -> Callable[..., Any]:
-    assert isinstance(function, FunctionType)
-    return torch.compile(own_code(function), fullgraph=True, backend=backend)
 
 
 def _growing(constants: list[Tensor], march: March) -> tuple[list[Tensor], March]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ def by_search(
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
     repeat = record or carries(sources)
     fast = {}
-    if compiled is not None and not is_transforming():
+    if compiled is not None and not is_transforming() and not carries_tangent(sources):
         fast["attempt"], fast["burst"] = compiled_search(problem, *compiled)
     found = search(problem, start.x, start.first, record=repeat, **fast)
     if found.fractions is None:
@@ -92,7 +92,9 @@ def by_search(
     return Driven(x, found.time, found.code, counts, recorded)
 
 
-def by_backend(method: TorchDiffEq, start: Start, rtol: Any, atol: Any, max_steps: int) -> Driven:
+def by_backend(
+    method: TorchDiffEq, start: Start, rtol: Tensor, atol: Tensor, max_steps: int
+) -> Driven:
     """Let torchdiffeq integrate; its own failures become one code for the whole batch."""
     y, calls, failure = method.integrate(*start, rtol, atol, max_steps)
     if failure is not None:

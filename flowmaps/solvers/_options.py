@@ -64,18 +64,18 @@ def check_options(
     return steps, max_steps
 
 
-def backend_of(compile: bool | str) -> str:
-    """Return the name of the backend that the march is compiled by.
+def backend_of(compile: bool | str) -> str | None:
+    """Return the name of the backend that the march is compiled by; None for none.
 
     Raises:
         TypeError, ValueError: if there is none.
     """
     wanted = f'compile must be True, False, "inductor" or "eager", got {compile!r}'
-    if compile is not True and not isinstance(compile, str):
+    if not isinstance(compile, bool | str):
         raise TypeError(wanted)
-    if compile not in (True, "inductor", "eager"):
+    if compile not in (True, False, "inductor", "eager"):
         raise ValueError(wanted)
-    return "eager" if compile == "eager" else "inductor"
+    return ("inductor" if compile else None) if isinstance(compile, bool) else compile
 
 
 def _check_kind(tolerance: Any, name: str) -> None:

@@ -93,10 +93,11 @@ def solve(
             ``solution.final_state[solution.success]`` or by ``torch.where``.
         check_field: probe with one and with two samples, once for every field and kind of state,
             that the field treats every sample alone.
-        compile: compile the adaptive march as one loop outside Python: True for inductor, or the
-            name of a backend of ``torch.compile``. The first solve of a field takes seconds, those
-            after it a fraction of their time; one compilation serves all batches of more than one.
-            Under ``torch.func`` and for derivatives the march is as without.
+        compile: compile the adaptive march as one loop outside Python: True for inductor, "eager"
+            to take the same way without generating code. The first solve of a field takes seconds,
+            those after it a fraction of their time; one compilation serves all batches of more than
+            one. Where the grid is recorded, for derivatives, ``dense`` and ``save_at``, its search
+            is compiled attempt by attempt; under ``torch.func`` nothing is.
 
     Returns:
         A Solution: ``x``, ``result`` and ``statistics`` for every sample.
@@ -120,11 +121,11 @@ def solve(
 
         options = dict(method=method, rtol=rtol, atol=atol, controller=controller)
         outputs = dict(save_at=save_at, dense=dense, throw=throw, check_field=check_field)
-        return uncompiled(field, s, t, x, condition, max_steps=max_steps, **options, **outputs)
+        bounds = dict(max_steps=max_steps, compile=compile)
+        return uncompiled(field, s, t, x, condition, **bounds, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
-    if compile is not False:
-        backend_of(compile)
+    backend = backend_of(compile)
     steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
@@ -154,25 +155,13 @@ def solve(
         probe_once(field, begin, end, x, condition, origin=given, elsewhere=False)
     warn_of_coarse_times(bound, begin, end, x, first)
     start = Start(bound, begin, end, moving, first)
-    if not isinstance(method, Stepper):
-        assert isinstance(method, TorchDiffEq)
-        driven = by_backend(method, start, rtol, atol, max_steps)
-    elif steps is not None:
+    if steps is not None:
+        assert isinstance(method, Stepper)
         driven = by_fixed_steps(method, start, steps, record)
     else:
-        fast = None if compile is False else (_key(given, state), backend_of(compile))
-        tolerances = (
-            tolerance_like(rtol, state, x, "rtol"),
-            tolerance_like(atol, state, x, "atol"),
-        )
-        drive = partial(
-            by_search, method, controller, *tolerances, max_steps, record, compiled=fast
-        )
-        driven = (
-            by_stretches(drive, start, tuple(controller.stops))
-            if controller.stops
-            else drive(start)
-        )
+        tolerances = tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
+        key = None if backend is None else (_key(given, state, condition), backend)
+        driven = _adaptively(method, controller, start, tolerances, max_steps, record, key)
     if still is not None:
         driven = _at_rest(driven, still, x)
     solution = _solution(driven, begin, end, rebuild, rows, dense)
@@ -181,13 +170,35 @@ def solve(
     return solution
 
 
-def _key(field: Callable[..., Any], state: Any) -> Hashable:
-    """Return what a compiled march belongs to: the field and the kind of state."""
+def _adaptively(
+    method: Method,
+    controller: Controller,
+    start: Start,
+    tolerances: tuple[Tensor, Tensor],
+    max_steps: int,
+    record: bool,
+    compiled: tuple[Hashable, str] | None,
+) -> Driven:
+    """Solve by error control: ours, from stop to stop where there are any, or torchdiffeq's."""
+    if isinstance(method, TorchDiffEq):
+        return by_backend(method, start, *tolerances, max_steps)
+    assert isinstance(method, Stepper)
+    drive = partial(
+        by_search, method, controller, *tolerances, max_steps, record, compiled=compiled
+    )
+    stops = tuple(controller.stops)
+    return by_stretches(drive, start, stops) if stops else drive(start)
+
+
+def _key(field: Callable[..., Any], state: Any, condition: Condition) -> Hashable:
+    """Return what a compiled march belongs to: the field, and the kinds of state and condition."""
     leaves, structure = pytree.tree_flatten(state)
     kinds = tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves)
+    parts, given = pytree.tree_flatten(condition)
+    there = tuple(part is not None for part in parts)
     # What is compiled holds the field, so that its identity is not given to another one.
     known = field if isinstance(field, Hashable) else id(field)
-    return known, str(structure), kinds
+    return known, str(structure), kinds, str(given), there
 
 
 def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:

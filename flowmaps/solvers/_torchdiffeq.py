@@ -80,8 +80,8 @@ class TorchDiffEq(Method):
         t: Clock,
         x: State,
         first: State,
-        rtol: Any,
-        atol: Any,
+        rtol: Tensor,
+        atol: Tensor,
         max_steps: int,
     ) -> tuple[Tensor, int, Result | None]:
         """Return the end state (batch, *event), the number of field evaluations and why it failed.
@@ -111,7 +111,7 @@ class TorchDiffEq(Method):
             options.setdefault("max_num_steps", max_steps)
             # Else torchdiffeq steps past the end, where the field is not asked, and interpolates.
             options.setdefault("step_t", ends[1:])
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {"rtol": _plain(rtol), "atol": _plain(atol)}
         odeint = torchdiffeq.odeint
         if self.adjoint:
             odeint, extra["adjoint_params"] = (
@@ -119,9 +119,7 @@ class TorchDiffEq(Method):
                 adjoint_inputs(first, sources),
             )
         try:
-            path = odeint(
-                scaled, x, ends, method=self.name, rtol=rtol, atol=atol, options=options, **extra
-            )
+            path = odeint(scaled, x, ends, method=self.name, options=options, **extra)
         except AssertionError as error:
             failure = _reason(error)
             if failure is None:
@@ -155,6 +153,11 @@ def adjoint_inputs(first: Tensor, sources: Sequence[Any]) -> tuple[Tensor, ...]:
             captured.append(leaf)
         ahead.extend(parent for parent, _ in node.next_functions)
     return (*known, *captured)
+
+
+def _plain(tolerance: Tensor) -> Any:
+    """Return one tolerance for all components as a number."""
+    return tolerance.item() if tolerance.ndim == 0 else tolerance
 
 
 def _refuse_second_derivatives(gradient: Tensor) -> None:

@@ -18,7 +18,8 @@ _CLOSE = 1e-3
 def fingerprint(draw: Draw) -> dict[str, list[Any]]:
     """Return shape, mean, root mean square and a projection of every tensor of a draw, by name."""
     leaves, _ = pytree.tree_flatten_with_path(draw)
-    return {pytree.keystr(path).lstrip("."): _numbers(leaf) for path, leaf in leaves}
+    named = {pytree.keystr(path).lstrip("."): leaf for path, leaf in leaves}
+    return {name: _numbers(leaf) for name, leaf in named.items() if leaf is not None}
 
 
 def _numbers(leaf: Tensor) -> list[Any]:

@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowmaps.errors import CheckpointError, TrainingError, UntrainedTimes
+from flowmaps.errors import CheckpointError, TrainingError
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Draw, Loss, Objective
+from flowmaps.objectives._learned import require_times
 from flowmaps.training._archive import Archive
 from flowmaps.training._budget import affordable_steps
 from flowmaps.training._checkpoints import Checkpoint
@@ -224,11 +225,11 @@ class Loop:
                 return True
         return False
 
-    def _train(self, step: int) -> StepReport | None:
+    def _train(self, step: int) -> StepReport:
         """Draw and go down the gradient."""
         draw = self._draw_at(step / self.steps, step)
         if draw.s.device.type == "cpu":  # elsewhere it would synchronise
-            _require_times(self.learned, draw)
+            require_times(self.learned, draw)
         loss, rate = self._descend(step, draw, checked=self.recorder.window == 1)
         return StepReport(step, self.steps, loss, rate, self.learned, self.descent.average)
 
@@ -366,14 +367,3 @@ class Loop:
             self.state.restore(self.kept.state)
             with suppress(Exception):  # what stopped the run is the news
                 self._checkpoint(now=True)
-
-
-def _require_times(learned: FlowMap, draw: Draw) -> None:
-    """Raise UntrainedTimes if the map would answer NaN at the times of a draw."""
-    try:
-        learned.times.require(draw.s, draw.t)
-    except UntrainedTimes as error:
-        raise UntrainedTimes(
-            f"{error} of the draw; give the map times=TimeSet(...) that hold those of the "
-            "objective and its source, or limit the objective's times"
-        ) from None

@@ -111,6 +111,34 @@ def test_a_sample_alone_is_the_same_but_for_rounding_under_a_network() -> None:
             assert abs(alone.statistics.steps[0] - whole.statistics.steps[i]) <= 1
 
 
+@pytest.mark.parametrize("record", [False, True])
+def test_samples_that_finish_and_leave_the_batch_change_nothing(record: bool) -> None:
+    """A hundred, of which some need two steps and some two hundred, and each of ten alone."""
+    rate = torch.logspace(-1, 2, 100)
+    x, t = torch.ones(100, 1), torch.linspace(0.5, 2.0, 100)
+    field = lambda t, x, rate: -rate[:, None] * x + torch.sin(t)[:, None]  # noqa: E731
+    whole = solve(field, 0.0, t, x, rate, dense=record)
+    steps = whole.statistics.steps
+    assert steps.max() > 8 * steps.min()
+    for i in range(0, 100, 11):
+        row = slice(i, i + 1)
+        alone = solve(field, 0.0, t[row], x[row], rate[row], dense=record)
+        assert torch.equal(alone.x, whole.x[row]) and alone.statistics.steps == steps[i]
+        assert torch.equal(alone.final_time, whole.final_time[row])
+        if record:
+            halves = 0.5 * t[None]
+            assert torch.equal(alone(halves[:, row]), whole(halves)[:, row])
+
+
+def test_derivatives_pass_a_batch_that_samples_leave() -> None:
+    rate, x = torch.logspace(-1, 2, 100), torch.ones(100, 1)
+    end = lambda x, rate: solve(lambda t, x, r: -r[:, None] * x, 0.0, 1.0, x, rate).x  # noqa: E731
+    _, tangent = torch.func.jvp(end, (x, rate), (torch.ones_like(x), torch.zeros_like(rate)))
+    assert torch.allclose(tangent, end(x, rate), rtol=1e-12)
+    gradient = torch.func.grad(lambda rate: end(x, rate).sum())(rate)
+    assert torch.allclose(gradient, -torch.exp(-rate), atol=1e-4)
+
+
 def test_the_order_of_the_samples_does_not_matter() -> None:
     s, t, x, c = draw(11, 3, seed=4)
     order = torch.randperm(11)

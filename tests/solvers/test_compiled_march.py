@@ -155,6 +155,33 @@ def test_conditions_of_any_structure_and_pytree_states() -> None:
     assert torch.allclose(found.x["b"], torch.full((3,), math.e), rtol=0.1)
 
 
+def test_one_field_serves_conditions_of_several_structures() -> None:
+    def field(t: Tensor, x: Tensor, condition: Any = None) -> Tensor:
+        rate = torch.ones_like(t) if condition is None else sum(condition.values())
+        return -rate[:, None] * x
+
+    x, one = torch.ones(2, 1), torch.ones(2)
+    for condition, rate in ((None, 1), ({"a": one}, 1), ({"a": one, "b": one}, 2)):
+        found = solve(field, 0.0, 0.1, x, condition, **FEW)
+        assert found.x[0, 0].item() == pytest.approx(math.exp(-0.1 * rate), rel=1e-3)
+
+
+def test_tangents_of_what_a_field_holds_are_not_lost() -> None:
+    with torch.autograd.forward_ad.dual_level():
+        k = torch.autograd.forward_ad.make_dual(torch.tensor(2.0), torch.tensor(1.0))
+        end = solve(lambda t, x: -k * x, 0.0, 1.0, torch.ones(1, 1), compile="eager").x
+        tangent = torch.autograd.forward_ad.unpack_dual(end).tangent
+    assert tangent.item() == pytest.approx(-math.exp(-2), rel=1e-4)
+
+
+def test_inside_compiled_code_a_solve_is_compiled_apart() -> None:
+    def end(x: Tensor) -> Tensor:
+        return 2 * solve(lambda t, x: -x, 0.0, 1.0, x, **FEW).x
+
+    found = torch.compile(end, backend="eager")(torch.ones(2, 1))
+    assert found[0].item() == pytest.approx(2 * math.exp(-1), rel=1e-2)
+
+
 def test_failures_stay_alone() -> None:
     x = torch.tensor([[1.0], [-1.0], [math.nan]])
     found = solve(lambda t, x: x**2, 0.0, 2.0, x, **FEW, throw=False)
@@ -187,7 +214,7 @@ def test_a_solver_map_takes_it_too() -> None:
     assert "compile" in flow_map.config()
 
 
-@pytest.mark.parametrize("compile", [3, None, "no such backend"])
+@pytest.mark.parametrize("compile", [3, None, "no such backend", ""])
 def test_what_is_no_backend_is_refused(compile: Any, refused: Any) -> None:
     x = torch.ones(1, 1)
     error = ValueError if isinstance(compile, str) else TypeError

@@ -168,3 +168,15 @@ def test_a_field_of_time_is_solved_to_its_tolerance() -> None:
     y = solve(lambda t, x: torch.cos(3 * t)[:, None] * x, s, t, x, method=TorchDiffEq()).x
     truth = torch.exp((torch.sin(3 * t) - torch.sin(3 * s)) / 3)
     assert (y[:, 0] - truth).abs().max() < 1e-5
+
+
+def test_tolerances_may_differ_by_component_here_too() -> None:
+    x = {"a": torch.ones(2, 1), "b": torch.ones(2, 1)}
+    field = lambda t, x: {"a": -x["a"], "b": -2 * x["b"]}  # noqa: E731
+    tight, loose = (
+        solve(field, 0.0, 1.0, x, method=TorchDiffEq(), rtol=1e-3, atol={"a": 1e-3, "b": b})
+        for b in (1e-9, 1e-3)
+    )
+    truth = math.exp(-2)
+    assert (tight.x["b"] - truth).abs().max() <= (loose.x["b"] - truth).abs().max() < 1e-3
+    assert (tight.statistics.evaluations >= loose.statistics.evaluations).all()

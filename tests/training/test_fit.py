@@ -364,3 +364,16 @@ def test_a_field_that_mixes_samples_is_refused_before_a_compiled_step() -> None:
             callback=lambda r: steps.append(r.step),
         )
     assert steps == []
+
+
+def test_a_condition_may_hold_none(tmp_path: Path) -> None:
+    data = fm.objectives.Pairs(None, torch.randn(20, 1), {"label": torch.randn(20, 1), "no": None})
+
+    class Network(torch.nn.Linear):
+        def forward(self, s: Tensor, t: Tensor, x: Tensor, condition: dict[str, Any]) -> Tensor:
+            return super().forward(x) + condition["label"]
+
+    learned = fm.maps.NeuralFlowMap(Network(1, 1))
+    options: dict[str, Any] = {"steps": 2, "batch": 4, "progress": False}
+    result = fm.training.fit(learned, fm.objectives.lsd(), data, **options)
+    assert len(result.history.loss) == 2
