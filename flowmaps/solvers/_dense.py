@@ -18,7 +18,7 @@ Times = Time | Sequence[Time | Sequence[Time]] | np.ndarray
 """Times as users give them: one, a list, a tensor or an array."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DenseOutput:
     """The interpolant of a solve: in step k, x = states[k] + (t - t_k) sum_j theta^j slopes[k, j].
 

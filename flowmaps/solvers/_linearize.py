@@ -36,6 +36,9 @@ def linearize(field: Field, t: Clock, x: State) -> tuple[SquareMatrix, Tensor]:
         >>> jacobian.item(), rate.item()
         (3.0, 1.0)
     """
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():  # which drops tangents
+            return linearize(field, t.clone(), x.clone())
     whole = getattr(field, "undetached", field)
     derive = _by_rows if _is_forward_taken() else _by_columns
     if isinstance(whole, BoundField):
@@ -91,8 +94,8 @@ def _is_forward_taken() -> bool:
     """Tell where forward mode is closed to a step.
 
     It cannot be nested in compiled code (torch 2.13), nor inside a plain
-    ``forward_ad.dual_level``, and inference mode drops tangents.
+    ``forward_ad.dual_level``.
     """
-    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+    if torch.compiler.is_compiling():
         return True
     return forward_ad._current_level >= 0 and not is_transforming()
