@@ -203,8 +203,8 @@ def as_positive(value: Any, name: str) -> float:
     return float(value)
 
 
-def as_numbers(value: float | Sequence[Any] | Tensor, name: str) -> Tensor:
-    """Return a constant in float64: a number, a (nested) list of them or a tensor, detached.
+def as_numbers(value: float | Sequence[Any] | np.ndarray | Tensor, name: str) -> Tensor:
+    """Return a constant in float64: a number, a (nested) list, an array or a tensor, detached.
 
     Raises:
         TypeError: for anything else.

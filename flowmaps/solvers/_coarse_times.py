@@ -55,10 +55,11 @@ def _harmed(field: BoundField, s: Clock, t: Clock, x: State, first: Tensor) -> M
     """
     unit = torch.finfo(x.dtype).eps
     start, end = time_like(s, x), time_like(t, x)
+    within = field.inside(t, x)
     further = end + 4 * unit * end.abs()
     with torch.no_grad():
         try:
-            last = field.field(torch.where(start == end, further, end), x, *field.extra)
+            last = field.field(torch.where(start == end, further, within), x, *field.extra)
         except Exception:  # the state may have no place at that time
             return torch.ones_like(s, dtype=torch.bool)
     x, first, last = (a.reshape(len(x), -1).double() for a in (x, first, last))

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ class Controller(ABC):
 
 
 def _sorted_times(stops: Sequence[float]) -> tuple[float, ...]:
-    times = tuple(stops)
+    times = tuple(stops) if isinstance(stops, Iterable) else (math.nan,)
     if not all(is_number(time) and math.isfinite(time) for time in times):
         raise ValueError(f"stops must be finite times such as (0.5, 1.0), got {stops!r}")
     return tuple(sorted({float(time) for time in times}))

@@ -17,6 +17,8 @@ __all__ = ["DenseOutput", "Times", "check_inside", "time_rows"]
 Times = Time | Sequence[Time | Sequence[Time]] | np.ndarray
 """Times as users give them: one, a list, a tensor or an array."""
 
+_UNIT = torch.finfo(torch.float64).eps
+
 
 @dataclass(frozen=True, eq=False)
 class DenseOutput:
@@ -143,7 +145,7 @@ def check_inside(rows: Tensor, s: Clock, t: Clock, name: str) -> Tensor:
     Raises:
         ValueError: names the first such time.
     """
-    slack = 1e-12 * (t - s).abs() + 1e-15 * torch.maximum(s.abs(), t.abs())
+    slack = 1e-12 * (t - s).abs() + _UNIT * torch.maximum(s.abs(), t.abs())
     early, late = torch.minimum(s, t) - slack, torch.maximum(s, t) + slack
     inside = (rows >= early) & (rows <= late)
     if torch.compiler.is_compiling() or any(map(is_transformed, (rows, s, t))):

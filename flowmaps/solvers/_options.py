@@ -5,6 +5,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
@@ -49,6 +50,11 @@ def check_options(
             "rtol must be positive, atol not negative and both finite, "
             f"got rtol={brief(rtol)}, atol={brief(atol)}"
         )
+    if controller.stops and (steps is not None or isinstance(method, TorchDiffEq)):
+        raise ValueError(
+            "a controller's stops are for adaptive solves by methods of flowmaps.solvers; solve "
+            "from stop to stop instead"
+        )
     steps = None if steps is None else as_count(steps, "steps")
     max_steps = as_count(max_steps, "max_steps")
     if isinstance(method, TorchDiffEq):
@@ -79,7 +85,7 @@ def backend_of(compile: bool | str) -> str | None:
 
 
 def _check_kind(tolerance: Any, name: str) -> None:
-    kinds = Real | Tensor | list | tuple | dict
+    kinds = Real | Tensor | np.ndarray | list | tuple | dict
     if isinstance(tolerance, bool) or not isinstance(tolerance, kinds):
         raise TypeError(
             f"{name} must be a number, got {brief(tolerance)}; or numbers, one for every component"

@@ -31,6 +31,13 @@ class ExplicitRungeKutta(Stepper):
     coefficients: FloatTableau
 
     def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "tableau"):  # a family, whose methods bring theirs
+            return
+        if cls.error_order is not None and cls.tableau.b_error is None:
+            raise TypeError(
+                f"{cls.__name__} declares error_order = {cls.error_order}, but its tableau has no "
+                "b_error to estimate the error by"
+            )
         cls.coefficients = cls.tableau.floats
         cls.reuses_last = cls.tableau.first_same_as_last
 

@@ -72,7 +72,8 @@ def solve(
 
     Args:
         field: ``b(t, x)`` or, with a condition, ``b(t, x, condition)``; t arrives as (batch,) in
-            x's dtype and is never outside a sample's own span. It returns x's structure.
+            x's dtype and, unless a whole span is one float32 number, is never outside a sample's
+            own span. It returns x's structure.
         s, t: start and end, numbers or tensors of shape () or (batch,), in either order.
         x: state (batch, *event), float32 or float64, or a pytree of such tensors.
         condition: tensor or pytree with leading batch axis: all that differs between samples.

@@ -8,6 +8,9 @@ __all__ = ["ButcherTableau", "FloatTableau"]
 
 Numbers = tuple[Fraction, ...]
 
+_ROUNDING = Fraction(1, 10**12)
+"""What the printed digits of a published row may add up to."""
+
 
 @dataclass(frozen=True)
 class ButcherTableau:
@@ -28,7 +31,8 @@ class ButcherTableau:
     All entries are Fractions; decimal coefficients are the Fractions of their printed digits.
 
     Raises:
-        ValueError: if the shapes disagree or the method is not explicit.
+        ValueError: if the shapes disagree, the method is not explicit, or a node is not the sum of
+            its row, without which a method loses its order where the field depends on time.
 
     Example:
         >>> import flowmaps as fm
@@ -67,6 +71,13 @@ class ButcherTableau:
         ):
             if weights is not None and len(weights) != needed:
                 raise ValueError(f"{name} needs {needed} entries, one a stage, got {len(weights)}")
+        nodes = zip((*self.c, *self.c_dense), (*self.a, *self.a_dense), strict=True)
+        for i, (node, row) in enumerate(nodes):
+            if abs(node - sum(row)) > _ROUNDING:
+                raise ValueError(
+                    f"node {i} is {float(node):.6g}, but its row of the matrix sums to "
+                    f"{float(sum(row)):.6g}; correct the node or the row"
+                )
 
     @classmethod
     def parse(

@@ -215,7 +215,7 @@ def row_sum_residuals(c: Sequence[Any], a: Sequence[Sequence[Any]]) -> Vector:
 
 
 def is_first_same_as_last(a: Sequence[Sequence[Any]], b: Sequence[Any]) -> bool:
-    """Whether the last stage is the first one of the next step: the last row of a equals b.
+    """Whether the last stage is the first of the next step: row 1 of a is zero, the last is b.
 
     Args:
         a: Runge-Kutta matrix of an explicit method, one row for each stage.
@@ -236,4 +236,6 @@ def is_first_same_as_last(a: Sequence[Sequence[Any]], b: Sequence[Any]) -> bool:
     """
     matrix = exact_matrix(a)
     weights = exact_weights(b, len(matrix))
-    return len(matrix) > 1 and all(x == y for x, y in zip(matrix[-1], weights, strict=True))
+    starts = not any(matrix[0])
+    ends = all(x == y for x, y in zip(matrix[-1], weights, strict=True))
+    return len(matrix) > 1 and starts and ends

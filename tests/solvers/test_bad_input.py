@@ -73,6 +73,9 @@ SOLVES = [
     ({"condition": torch.tensor(1.0)}, ValueError, "one row for each of the 3 samples"),
     ({"condition": 1.0}, TypeError, "condition must be a tensor or a pytree of tensors"),
     ({"condition": X.to("meta")}, ValueError, "condition is on meta"),
+    # stops
+    ({"steps": 3, "controller": PI(stops=(0.5,))}, ValueError, "stops are for adaptive solves"),
+    ({"method": TorchDiffEq(), "controller": PI(stops=(0.5,))}, ValueError, "solve from stop to stop"),
     # options
     ({"method": "tsit5"}, TypeError, "method must be a method object such as flowmaps.solvers.Tsit5(), got 'tsit5'"),
     ({"method": "dopri5"}, TypeError, "method must be a method object such as flowmaps.solvers.Tsit5(), got 'dopri5'"),

@@ -47,3 +47,16 @@ def test_nobody_else_is_warned() -> None:
         for few in (1, 3, 50):  # units of time, over which nothing happens
             assert solve(waves, 0.3, 0.3 + few * 3e-8, X + 1).success.all()
         fm.maps.SolverFlowMap(lambda t, x: -x)(1e6, 1e6 + 1, X)
+
+
+@pytest.mark.parametrize("s", [1e6, 1000.0, -2e6])
+def test_the_warning_asks_within_a_span_that_has_times(s: float) -> None:
+    seen = []
+
+    def field(t: Tensor, x: Tensor) -> Tensor:
+        seen.append(t.double())
+        return -x
+
+    solve(field, s, s + 0.3, torch.ones(1, 1, dtype=torch.float32), check_field=False)
+    asked = torch.cat(seen)
+    assert s <= asked.min() and asked.max() <= s + 0.3

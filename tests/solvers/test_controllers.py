@@ -98,6 +98,7 @@ def test_the_first_step_and_the_longest_are_as_asked(first: float, longest: floa
         ({"first_step": True}, "first_step must be a positive number"),
         ({"stops": (math.inf,)}, "stops must be finite times"),
         ({"stops": ("noon",)}, "stops must be finite times"),
+        ({"stops": 0.5}, "stops must be finite times such as"),
     ],
 )
 def test_what_cannot_be_is_refused(numbers, message, refused) -> None:

@@ -212,3 +212,21 @@ def test_outside_reads_nan_where_values_cannot_be_checked() -> None:
     times = torch.tensor([0.5, 1.5, -0.5])
     found = torch.func.vmap(late)(times).flatten()
     assert torch.isnan(found).tolist() == [False, True, True]
+
+
+@given(st.floats(1.0, 1e12), st.integers(2, 64))
+def test_times_beyond_a_short_span_are_refused(s: float, units: int) -> None:
+    unit = math.ulp(s)
+    found = solve(lambda t, x: -x, s, s + units * unit, torch.ones(1, 1), dense=True)
+    with pytest.raises(ValueError, match="must lie between"):
+        found(s + (units + 3) * unit)
+
+
+def test_tolerances_may_be_arrays() -> None:
+    x = torch.ones(2, 3)
+    found = [
+        solve(lambda t, x: -x, 0.0, 1.0, x, rtol=kind([1e-3, 1e-4, 1e-5])).x
+        for kind in (list, np.array, torch.tensor)
+    ]
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    torch.testing.assert_close(found[2], found[0], rtol=0, atol=0)

@@ -139,6 +139,8 @@ def test_explicit_and_implicit_are_told_apart() -> None:
 
 
 def test_methods_whose_last_stage_opens_the_next_step() -> None:
+    radau_iia = (("5/12", "-1/12"), ("3/4", "1/4")), ("3/4", "1/4")
+    assert not is_first_same_as_last(*radau_iia)  # which starts at 1/3
     found = {name for name, method in EXPLICIT.items() if is_first_same_as_last(method.a, method.b)}
     assert found == {"Dormand-Prince 5(4) (1980)", "Bogacki-Shampine 3(2) (1989)"}
 
