@@ -13,6 +13,7 @@ __all__ = [
     "any_item",
     "carries_derivative",
     "carries_tangent",
+    "is_plain",
     "is_transformed",
     "is_transforming",
     "is_vmapped",
@@ -64,6 +65,12 @@ def is_transformed(tensor: Tensor) -> bool:
 def is_transforming() -> bool:
     """Tell whether any torch.func transformation is running, whatever it acts on."""
     return bool(_functorch.get_interpreter_stack())
+
+
+def is_plain() -> bool:
+    """Tell whether no transformation, forward mode or compilation is under way."""
+    forward = forward_ad._current_level >= 0
+    return not (torch.compiler.is_compiling() or forward or is_transforming())
 
 
 def is_vmapped(tensor: Tensor) -> bool:

@@ -14,6 +14,7 @@ from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._relation import by_relation_allowed
 from flowmaps.maps._times import TimeSet
 from flowmaps.solvers._bind import BoundField
+from flowmaps.solvers._gradients import check_gradient
 from flowmaps.solvers._options import check_options
 
 __all__ = ["SolverFlowMap"]
@@ -42,6 +43,8 @@ class SolverFlowMap(FlowMap):
         throw: raise SolveError if a sample fails; otherwise failed samples are NaN.
         times: pairs of times that the map is for; all by default.
         compile: compile the adaptive march, for inference; see ``flowmaps.solvers.solve``.
+        gradient: how derivatives in x, condition and parameters are taken, and independent ones in
+            s and t: ``flowmaps.solvers.DiscreteGradient()`` by default, or ContinuousAdjoint.
 
     Raises:
         TypeError, ValueError: for options that cannot be meant; when called, for a field that is
@@ -68,6 +71,7 @@ class SolverFlowMap(FlowMap):
         throw: bool = True,
         times: TimeSet | None = None,
         compile: bool | str = False,
+        gradient: solvers.Gradient | None = None,
     ):
         super().__init__(times)
         method = solvers.Tsit5() if method is None else method
@@ -91,6 +95,7 @@ class SolverFlowMap(FlowMap):
             "max_steps": max_steps,
             "throw": throw,
             "compile": compile,
+            "gradient": check_gradient(gradient, method, steps),
         }
         self._derivatives = derivatives
 

@@ -10,6 +10,7 @@ from flowmaps.solvers._dense import DenseOutput
 from flowmaps.solvers._dop853 import Dop853
 from flowmaps.solvers._dopri5 import Dopri5
 from flowmaps.solvers._euler import Euler
+from flowmaps.solvers._gradients import ContinuousAdjoint, DiscreteGradient, Gradient
 from flowmaps.solvers._heun import Heun
 from flowmaps.solvers._method import Method, Step, Stepper
 from flowmaps.solvers._midpoint import Midpoint
@@ -38,12 +39,15 @@ __all__ = [
     "SSPRK3",
     "Bosh3",
     "ButcherTableau",
+    "ContinuousAdjoint",
     "Controller",
     "DenseOutput",
+    "DiscreteGradient",
     "Dop853",
     "Dopri5",
     "Euler",
     "ExplicitRungeKutta",
+    "Gradient",
     "Heun",
     "I",
     "Method",

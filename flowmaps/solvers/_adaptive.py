@@ -1,11 +1,13 @@
 """The search for an adaptive grid: a host loop over one pure step, every sample on its own clock.
 
-The loop runs without derivatives. It gives the end states and, when asked, the accepted nodes of
-every sample as fractions of its span, which ``follow`` then repeats with derivatives. Samples that
-are finished leave the batch once they are half of it.
+The loop runs without derivatives, unless they are asked of the step sizes too. It gives the end
+states and, when asked, the accepted nodes of every sample as fractions of its span, which
+``follow`` then repeats with derivatives. Samples that are finished leave the batch once they are
+half of it.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -96,9 +98,11 @@ def search(
         attempt: ``advance`` or its compiled form.
         burst: many attempts at once, where none is to be recorded.
     """
-    with torch.no_grad():
+    if not problem.differentiated:
+        x, first = x.detach(), first.detach()
+    with nullcontext() if problem.differentiated else torch.no_grad():
         nodes = Nodes(problem) if record else None
-        march = _march(problem, begin(problem, x.detach(), first.detach()), nodes, attempt, burst)
+        march = _march(problem, begin(problem, x, first), nodes, attempt, burst)
         fractions = None if nodes is None else nodes.fractions()
         time = torch.where(march.code == SUCCESS, problem.t, problem.s + march.elapsed)
     return Searched(march.x, time, march.code, _statistics(problem, march), fractions)

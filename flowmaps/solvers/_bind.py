@@ -96,3 +96,7 @@ class Detached:
     def __call__(self, t: Clock, x: State) -> Tensor:
         field = self.undetached
         return field.at(field.moved(t, x), x).detach()
+
+    def select(self, samples: Tensor) -> "Detached":
+        """Return the field of these samples alone, given by their numbers."""
+        return Detached(self.undetached.select(samples))

@@ -65,7 +65,10 @@ class DenseOutput:
 
     def at(self, rows: Tensor, name: str) -> Tensor:
         """Evaluate at clocks (n_times, batch), (n_times, batch, *event); errors as above."""
-        inside = check_inside(rows, self.s, self.t, name)
+        return self.read(rows, check_inside(rows, self.s, self.t, name))
+
+    def read(self, rows: Tensor, inside: Tensor) -> Tensor:
+        """Evaluate at clocks (n_times, batch); NaN where they are not ``inside``."""
         nodes, span, since = self.fractions, self.t - self.s, rows - self.s
         fractions = since / torch.where(span == 0, 1.0, span)
         located = fractions.detach().clamp(0.0, 1.0)
@@ -76,8 +79,8 @@ class DenseOutput:
         index = (index - 1).clamp(0, len(self.states) - 1)
         left, right = nodes.gather(0, index), nodes.gather(0, index + 1)
         theta = (fractions - left) / torch.where(left == right, 1.0, right - left)
-        # Beyond the time where a sample stopped there is nothing to read.
-        known = inside & (located <= nodes[-1])
+        # Beyond the time where a sample stopped there is nothing to read, up to rounding.
+        known = inside & (located <= nodes[-1] + 1e-12)
         offset = torch.where(known, since - left * span, torch.nan)
         theta, offset = (per_step(a, self.states) for a in (theta, offset))
         samples = torch.arange(nodes.shape[1], device=nodes.device).expand_as(index)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowmaps._checks import finite_samples
+from flowmaps._checks import finite_samples, per_sample, shaped_like
 from flowmaps._transforms import carries_derivative, carries_tangent, is_transforming
 from flowmaps._typing import Clock, Codes, State
 from flowmaps.solvers._adaptive import search
@@ -15,12 +15,21 @@ from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._compiled import compiled_search
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
+from flowmaps.solvers._gradients import DiscreteGradient
 from flowmaps.solvers._method import Stepper
 from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Statistics
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
-__all__ = ["Driven", "Recorded", "Start", "by_backend", "by_fixed_steps", "by_search"]
+__all__ = [
+    "Driven",
+    "Recorded",
+    "Start",
+    "by_backend",
+    "by_fixed_steps",
+    "by_search",
+    "least_tolerances",
+]
 
 
 class Start(NamedTuple):
@@ -52,10 +61,12 @@ class Driven:
     recorded: Recorded | None = None
 
 
-def by_fixed_steps(method: Stepper, start: Start, steps: int, record: bool) -> Driven:
+def by_fixed_steps(
+    method: Stepper, steps: int, record: bool, gradient: DiscreteGradient, start: Start
+) -> Driven:
     """Take equal steps over each sample's own span; no host read."""
     fractions = uniform(steps, start.s)
-    x, recorded = _follow(method, start, fractions, record)
+    x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
     counts = _counts(start.s, steps, 1 + replay_evaluations(method, steps, record, x))
     return Driven(x, start.t.detach(), _finite_code(x), counts, recorded)
 
@@ -67,29 +78,46 @@ def by_search(
     atol: Tensor,
     max_steps: int,
     record: bool,
+    gradient: DiscreteGradient,
     start: Start,
     compiled: tuple[Hashable, str] | None = None,
 ) -> Driven:
-    """Search the grid without derivatives; follow it again for these and for interpolants."""
-    info = torch.finfo(start.x.dtype)
-    rtol, atol = rtol.clamp_min(10 * info.eps), atol.clamp_min(info.tiny)
-    clocks = start.s.detach(), start.t.detach()
-    field = Detached(start.field)
-    problem = Problem(field, method, controller, *clocks, rtol, atol, max_steps)
+    """Search the grid without derivatives; follow it again for these and for interpolants.
+
+    If derivatives pass through the step sizes, it is searched with them.
+    """
+    rtol, atol = least_tolerances(rtol, atol, start.x)
     # The condition is named beside the field's first value because a field may ignore it at first.
     sources = (start.s, start.t, start.x, start.first, start.field.extra)
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
-    repeat = record or carries(sources)
+    carried = carries(sources)
+    through = gradient.step_sizes and carried
+    if through:
+        field, clocks = start.field, (start.s, start.t)
+    else:
+        field, clocks = Detached(start.field), (start.s.detach(), start.t.detach())
+    problem = Problem(field, method, controller, *clocks, rtol, atol, max_steps, through)
+    repeat = record or (carried and not through)
     fast = {}
     if compiled is not None and not is_transforming() and not carries_tangent(sources):
         fast["attempt"], fast["burst"] = compiled_search(problem, *compiled)
     found = search(problem, start.x, start.first, record=repeat, **fast)
+    if through:  # no step was taken where the span is zero
+        rise = per_sample(start.t - start.s, start.x) * start.first
+        still = shaped_like(clocks[0] == clocks[1], start.x)
+        found = found._replace(x=torch.where(still, start.x + rise, found.x))
     if found.fractions is None:
-        return Driven(found.x, found.time, found.code, found.statistics)
-    x, recorded = _follow(method, start, found.fractions, record)
+        return Driven(found.x, found.time.detach(), found.code, found.statistics)
+    x, recorded = _follow(method, start, found.fractions, record, gradient.checkpoint)
     again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record, x)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
-    return Driven(x, found.time, found.code, counts, recorded)
+    return Driven(x, found.time.detach(), found.code, counts, recorded)
+
+
+def least_tolerances(rtol: Tensor, atol: Tensor, x: State) -> tuple[Tensor, Tensor]:
+    """Return tolerances that x's dtype can meet."""
+    info = torch.finfo(x.dtype)
+    return rtol.clamp_min(10 * info.eps), atol.clamp_min(info.tiny)
 
 
 def by_backend(
@@ -104,10 +132,10 @@ def by_backend(
 
 
 def _follow(
-    method: Stepper, start: Start, fractions: Tensor, record: bool
+    method: Stepper, start: Start, fractions: Tensor, record: bool, sparing: bool
 ) -> tuple[State, Recorded | None]:
     field, s, t, x, first = start
-    followed = follow(method, field, fractions, s, t, x, first, record)
+    followed = follow(method, field, fractions, s, t, x, first, record, sparing)
     if followed.states is None or followed.slopes is None:
         return followed.x, None
     return followed.x, Recorded(fractions, followed.states, followed.slopes)

@@ -6,11 +6,15 @@ frozen.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from math import isqrt
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from flowmaps._transforms import is_plain
 from flowmaps._typing import Clock, Field, State
 from flowmaps.solvers._method import Stepper
 
@@ -38,6 +42,15 @@ def uniform(steps: int, clock: Clock) -> Tensor:
     return nodes[:, None].expand(-1, clock.shape[0])
 
 
+class Segment(NamedTuple):
+    """Some steps in a row: the end, the field there if it is known, and lists as in Followed."""
+
+    x: State
+    first: State | None
+    states: list[Tensor]
+    slopes: list[Tensor]
+
+
 def follow(
     method: Stepper,
     field: Field,
@@ -47,14 +60,44 @@ def follow(
     x: State,
     first: State | None = None,
     record: bool = False,
+    sparing: bool = False,
 ) -> Followed:
     """Step x through the nodes s (1 - fraction) + t fraction; fractions (n_steps + 1, batch).
 
-    ``first`` is the field at (s, x) if it is known.
+    ``first`` is the field at (s, x) if it is known. ``sparing`` keeps for backward one state of
+    every sqrt(n_steps) and computes the steps between anew.
 
-    Differentiable in s, t, x and everything in the field, with the fractions held fixed.
+    Differentiable in s, t, x and everything in the field, in the fractions too.
     """
-    starts: list[Tensor] = []
+    steps = len(fractions) - 1
+    size, run = steps, partial(_segment, method, field, record)
+    if sparing and torch.is_grad_enabled() and is_plain():
+        # Only this kind of checkpoint leaves second derivatives and what the field holds alone.
+        size, run = isqrt(max(steps - 1, 0)) + 1, partial(checkpoint, run, use_reentrant=False)
+    states: list[Tensor] = []
+    slopes: list[Tensor] = []
+    for k in range(0, steps, size):
+        segment = run(fractions[k : k + size + 1], s, t, x, first)
+        x, first = segment.x, segment.first
+        states += segment.states
+        slopes += segment.slopes
+    if not record:
+        return Followed(x)
+    return Followed(x, torch.stack(states), torch.stack(slopes))
+
+
+def _segment(
+    method: Stepper,
+    field: Field,
+    record: bool,
+    fractions: Tensor,
+    s: Clock,
+    t: Clock,
+    x: State,
+    first: State | None,
+) -> Segment:
+    """Take the steps between the nodes; see ``follow``."""
+    states: list[Tensor] = []
     slopes: list[Tensor] = []
     for k in range(len(fractions) - 1):
         left = s * (1 - fractions[k]) + t * fractions[k]
@@ -63,12 +106,10 @@ def follow(
         last = step.last
         if record:
             last = field(left + h, step.x) if last is None else last
-            starts.append(x)
+            states.append(x)
             slopes.append(method.slopes(field, left, h, x, step, last))
         x, first = step.x, last
-    if not record:
-        return Followed(x)
-    return Followed(x, torch.stack(starts), torch.stack(slopes))
+    return Segment(x, first, states, slopes)
 
 
 def replay_evaluations(method: Stepper, steps: Any, record: bool, x: State) -> Any:

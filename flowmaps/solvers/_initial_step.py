@@ -25,14 +25,17 @@ def initial_step(problem: Problem, x: State, first: State) -> Clock:
         return most.clamp_max(problem.controller.first_step) * sign
     d0, d1 = problem.norm(x, x, x), problem.norm(first, x, x)
     unknown = (d0 < 1e-5) | (d1 < 1e-5) | torch.isinf(d0) | torch.isinf(d1)
-    h0 = torch.minimum(torch.where(unknown, 1e-6, 0.01 * d0 / d1), length)
+    # What a torch.where leaves out is kept finite all the same, for the sake of derivatives.
+    h0 = torch.where(unknown, 1e-6, 0.01 * d0 / torch.where(unknown, 1.0, d1))
+    h0 = torch.minimum(h0, length)
     euler = x + per_sample(h0 * sign, x) * first
     change = problem.field(problem.s + h0 * sign, euler) - first
-    steepest = torch.maximum(d1, problem.norm(change, x, x) / h0)
+    steepest = torch.maximum(d1, problem.norm(change, x, x) / torch.where(h0 == 0, 1.0, h0))
+    flat = steepest <= 1e-15
     h1 = torch.where(
-        steepest <= 1e-15,
+        flat,
         torch.clamp(h0 * 1e-3, min=1e-6),
-        torch.exp(torch.log(0.01 / steepest) / problem.error_exponent),
+        torch.exp(torch.log(0.01 / torch.where(flat, 1.0, steepest)) / problem.error_exponent),
     )
     h = torch.minimum(100 * h0, h1.nan_to_num(nan=0.0, posinf=0.0))
     h = torch.maximum(torch.where(h > 0, h, h0), problem.smallest_step(torch.zeros_like(h)))

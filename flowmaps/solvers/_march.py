@@ -10,10 +10,11 @@ import torch
 from flowmaps._checks import finite_samples, shaped_like
 from flowmaps._typing import Clock, Codes, Mask, PerSample, State
 from flowmaps.solvers._initial_step import initial_step
+from flowmaps.solvers._method import Step
 from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import RUNNING, Result
 
-__all__ = ["March", "advance", "begin"]
+__all__ = ["Attempt", "March", "advance", "attempt", "begin", "settle"]
 
 
 class March(NamedTuple):
@@ -46,7 +47,7 @@ def begin(problem: Problem, x: State, first: State) -> March:
     code = torch.where(finite, code, int(Result.NOT_FINITE))
     h = initial_step(problem, x, first)
     if problem.controller.shared:
-        fraction = torch.where(code == RUNNING, h / span, 1.0)
+        fraction = torch.where(code == RUNNING, h / torch.where(span == 0, 1.0, span), 1.0)
         h = span * (fraction.amin() if len(fraction) else 1.0)
     return March(  # no two parts share memory: a compiled loop carries each on its own
         elapsed=torch.zeros_like(span),
@@ -62,24 +63,61 @@ def begin(problem: Problem, x: State, first: State) -> March:
     )
 
 
+class Attempt(NamedTuple):
+    """A step of length h, which ``last`` tells to end the span.
+
+    ``final`` is the field at its end, ``elapsed`` the time then, ``ratio`` the error ratio, or
+    infinity where anything is not finite.
+    """
+
+    h: Clock
+    last: Mask
+    step: Step
+    final: State
+    elapsed: Clock
+    ratio: PerSample
+
+
 def advance(problem: Problem, march: March) -> tuple[March, Mask]:
     """Attempt one step of every running sample; finished samples stay as they are.
 
     Returns:
         Where the samples stand then, and which of them moved.
     """
-    running = march.code == RUNNING
+    return settle(problem, march, attempt(problem, march))
+
+
+def attempt(problem: Problem, march: March) -> Attempt:
+    """Take one step of every sample from where it stands, whatever its error."""
     remaining = problem.span - march.elapsed
     last = march.h.abs() >= remaining.abs() * (1 - 1e-12)
     if problem.controller.shared:
-        last = (last & running).any().expand_as(last)
+        last = (last & (march.code == RUNNING)).any().expand_as(last)
     h = torch.where(last, remaining, march.h)
+    if not problem.differentiated:
+        return _attempt(problem, march, h, last)
+    # What is thrown away is tried without derivatives: zero times one that is not finite is NaN.
+    with torch.no_grad():
+        lost = torch.isinf(_attempt(problem, march, h, last).ratio)
+    idle = lost | (march.code != RUNNING)
+    found = _attempt(problem, march, torch.where(idle, 0.0, h), last & ~idle)
+    return found._replace(h=h, ratio=torch.where(lost, torch.inf, found.ratio))
+
+
+def _attempt(problem: Problem, march: March, h: Clock, last: Mask) -> Attempt:
     step = problem.method.step(problem.field, problem.s + march.elapsed, h, march.x, march.first)
     elapsed = torch.where(last, problem.span, march.elapsed + h)
     final = problem.field(problem.s + elapsed, step.x) if step.last is None else step.last
-    own = problem.error_ratio(step, march.x)
-    own = torch.where(finite_samples(step.x) & finite_samples(final) & (own == own), own, torch.inf)
-    ratio = _shared(own, running) if problem.controller.shared else own
+    ratio = problem.error_ratio(step, march.x)
+    known = finite_samples(step.x) & finite_samples(final) & (ratio == ratio)
+    return Attempt(h, last, step, final, elapsed, torch.where(known, ratio, torch.inf))
+
+
+def settle(problem: Problem, march: March, attempt: Attempt) -> tuple[March, Mask]:
+    """Accept or reject an attempt and choose the next step; see ``advance``."""
+    h, last, step, final, elapsed, own = attempt
+    running = march.code == RUNNING
+    ratio = _shared(problem, own, running) if problem.controller.shared else own
     accept = running & (ratio <= 1)
 
     h = _next_step(problem, march, h, ratio, accept)
@@ -101,10 +139,10 @@ def advance(problem: Problem, march: March) -> tuple[March, Mask]:
     return moved, accept
 
 
-def _shared(ratio: PerSample, running: Mask) -> PerSample:
+def _shared(problem: Problem, ratio: PerSample, running: Mask) -> PerSample:
     """Return the root mean square of the ratios of running samples, for every sample."""
     square = torch.where(running, ratio.square(), 0.0).sum() / running.sum().clamp_min(1)
-    return square.sqrt().expand_as(ratio)
+    return problem.root(square).expand_as(ratio)
 
 
 def _next_step(problem: Problem, march: March, h: Clock, ratio: PerSample, accept: Mask) -> Clock:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowmaps._typing import Clock, PerSample, State
-from flowmaps.solvers._bind import Detached
+from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._method import Step, Stepper
 
@@ -23,9 +23,11 @@ class Problem:
     """The field bound to its condition, start and end, method, tolerances and bounds.
 
     ``rtol`` and ``atol`` are in x's dtype, 0-d or broadcasting against a sample's event.
+    ``differentiated`` tells that derivatives are taken of the search itself: then none may become
+    NaN where an error is zero or an attempt is thrown away.
     """
 
-    field: Detached
+    field: Detached | BoundField
     method: Stepper
     controller: Controller
     s: Clock
@@ -33,6 +35,7 @@ class Problem:
     rtol: Tensor
     atol: Tensor
     max_steps: int
+    differentiated: bool = False
 
     @property
     def span(self) -> Clock:
@@ -47,7 +50,7 @@ class Problem:
 
     def select(self, samples: Tensor) -> "Problem":
         """Return the problem of these samples alone, given by their numbers."""
-        field = Detached(self.field.undetached.select(samples))
+        field = self.field.select(samples)
         return replace(self, field=field, s=self.s[samples], t=self.t[samples])
 
     def smallest_step(self, elapsed: Clock) -> Clock:
@@ -62,7 +65,7 @@ class Problem:
             return ratio
         # Hairer, Norsett, Wanner (1993), Solving ODEs I, section II.10, equation 10.17.
         coarse = self.norm(step.coarse_error, x, step.x)
-        both = (ratio.square() + 0.01 * coarse.square()).sqrt()
+        both = self.root(ratio.square() + 0.01 * coarse.square())
         return torch.where(both == 0, 0.0, ratio * (ratio / torch.where(both == 0, 1.0, both)))
 
     def norm(self, error: State, x: State, y: State) -> PerSample:
@@ -73,4 +76,11 @@ class Problem:
             return ratio.abs()
         if not ratio.shape[1:].numel():
             return torch.zeros_like(self.s)
-        return ratio.flatten(1).square().mean(1).sqrt()
+        return self.root(ratio.flatten(1).square().mean(1))
+
+    def root(self, square: Tensor) -> Tensor:
+        """Return the square root, if need be with derivative zero at zero instead of infinity."""
+        if not self.differentiated:
+            return square.sqrt()
+        zero = square == 0
+        return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())

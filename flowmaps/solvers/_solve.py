@@ -21,11 +21,18 @@ from flowmaps._checks import (
 from flowmaps._probing import probe_once
 from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Condition, Count, Mask, Time
+from flowmaps.solvers._adjoint import adjoint_settings, by_adjoint
 from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
+from flowmaps.solvers._gradients import (
+    ContinuousAdjoint,
+    DiscreteGradient,
+    Gradient,
+    check_gradient,
+)
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._options import (
     Tolerance,
@@ -61,11 +68,13 @@ def solve(
     throw: bool = True,
     check_field: bool = True,
     compile: bool | str = False,
+    gradient: Gradient | None = None,
 ) -> Solution:
     """Solve dx/dt = field(t, x) from s to t, every sample with its own times, steps and outcome.
 
     Differentiable in x, s, t, condition, save_at and whatever the field holds, in forward and
-    reverse mode: derivatives follow the accepted steps, whose fractions of the span are frozen.
+    reverse mode: derivatives follow the accepted steps, whose fractions of the span are frozen,
+    unless ``gradient`` says otherwise.
 
     With ``steps`` it compiles into one graph. Without, it runs eagerly inside a compiled function,
     between two graphs, and ``fullgraph=True`` refuses it.
@@ -99,6 +108,8 @@ def solve(
             those after it a fraction of their time; one compilation serves all batches of more than
             one. Where the grid is recorded, for derivatives, ``dense`` and ``save_at``, its search
             is compiled attempt by attempt; under ``torch.func`` nothing is.
+        gradient: how derivatives are taken: ``DiscreteGradient()`` by default, sparing memory with
+            ``checkpoint=True``; ``ContinuousAdjoint()`` for the adjoint equation.
 
     Returns:
         A Solution: ``x``, ``result`` and ``statistics`` for every sample.
@@ -117,12 +128,13 @@ def solve(
         >>> round(solution.x.item(), 4), fm.solvers.Result(solution.result.item()).name
         (0.3679, 'SUCCESS')
     """
-    if torch.compiler.is_compiling() and steps is None:
+    by_equation = isinstance(gradient, ContinuousAdjoint)
+    if torch.compiler.is_compiling() and (steps is None or by_equation):
         from flowmaps.solvers._uncompiled import solve_uncompiled as uncompiled
 
         options = dict(method=method, rtol=rtol, atol=atol, controller=controller)
         outputs = dict(save_at=save_at, dense=dense, throw=throw, check_field=check_field)
-        bounds = dict(max_steps=max_steps, compile=compile)
+        bounds = dict(max_steps=max_steps, compile=compile, steps=steps, gradient=gradient)
         return uncompiled(field, s, t, x, condition, **bounds, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
@@ -131,6 +143,7 @@ def solve(
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     record = dense or save_at is not None
+    gradient = check_gradient(gradient, method, steps, record)
     if record and not isinstance(method, Stepper):
         raise ValueError(
             f"{method!r} has no dense output for save_at or dense; choose a method of "
@@ -156,13 +169,19 @@ def solve(
         probe_once(field, begin, end, x, condition, origin=given, elsewhere=False)
     warn_of_coarse_times(bound, begin, end, x, first)
     start = Start(bound, begin, end, moving, first)
+    tolerances = tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
     if steps is not None:
         assert isinstance(method, Stepper)
-        driven = by_fixed_steps(method, start, steps, record)
+        drive = partial(by_fixed_steps, method, steps)
     else:
-        tolerances = tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
         key = None if backend is None else (_key(given, state, condition), backend)
-        driven = _adaptively(method, controller, start, tolerances, max_steps, record, key)
+        drive = partial(_adaptively, method, controller, tolerances, max_steps, key)
+    if isinstance(gradient, ContinuousAdjoint):
+        settings = adjoint_settings(gradient, method, controller, tolerances, max_steps, throw)
+        driven = by_adjoint(gradient, drive, settings, start, given)
+    else:
+        assert isinstance(gradient, DiscreteGradient)
+        driven = drive(record, gradient, start)
     if still is not None:
         driven = _at_rest(driven, still, x)
     solution = _solution(driven, begin, end, rebuild, rows, dense)
@@ -174,19 +193,19 @@ def solve(
 def _adaptively(
     method: Method,
     controller: Controller,
-    start: Start,
     tolerances: tuple[Tensor, Tensor],
     max_steps: int,
-    record: bool,
     compiled: tuple[Hashable, str] | None,
+    record: bool,
+    gradient: DiscreteGradient,
+    start: Start,
 ) -> Driven:
     """Solve by error control: ours, from stop to stop where there are any, or torchdiffeq's."""
     if isinstance(method, TorchDiffEq):
         return by_backend(method, start, *tolerances, max_steps)
     assert isinstance(method, Stepper)
-    drive = partial(
-        by_search, method, controller, *tolerances, max_steps, record, compiled=compiled
-    )
+    search = partial(by_search, method, controller, *tolerances, max_steps)
+    drive = partial(search, record, gradient, compiled=compiled)
     stops = tuple(controller.stops)
     return by_stretches(drive, start, stops) if stops else drive(start)
 

@@ -1,6 +1,6 @@
 """torchdiffeq as an alternative backend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from flowmaps._transforms import carries_tangent, is_transformed
 from flowmaps._typing import Clock, State
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._bind import BoundField
+from flowmaps.solvers._captured import adjoint_inputs
 from flowmaps.solvers._method import Method
 from flowmaps.solvers._solution import Result
 
@@ -129,30 +130,6 @@ class TorchDiffEq(Method):
         if self.adjoint and y.requires_grad:
             y.register_hook(_refuse_second_derivatives)
         return y, calls, None
-
-
-def adjoint_inputs(first: Tensor, sources: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Return all that the adjoint must differentiate in beside x: sources and captured leaves.
-
-    Args:
-        first: a value of the field, whose graph shows what the field has captured.
-        sources: s, t, x and the leaves of the condition; the graph is not followed behind them.
-    """
-    s, t, x, *condition = sources
-    known = [a for a in (s, t, *condition) if a is not None and a.requires_grad]
-    behind = {a.grad_fn for a in (*known, x) if a.grad_fn is not None}
-    leaves = {id(a) for a in (*known, x)}
-    captured, seen, ahead = [], set(), [first.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen or node in behind:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None and id(leaf) not in leaves:
-            captured.append(leaf)
-        ahead.extend(parent for parent, _ in node.next_functions)
-    return (*known, *captured)
 
 
 def _plain(tolerance: Tensor) -> Any:

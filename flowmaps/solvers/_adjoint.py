@@ -1,0 +1,215 @@
+"""The continuous adjoint: gradients by a second solve, backwards in time.
+
+The one place with an autograd function of its own, which refuses what it would get wrong.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps._checks import shaped_like, shorten
+from flowmaps._transforms import any_item, carries_derivative, carries_tangent, is_transforming
+from flowmaps._typing import Mask, PerSample, State
+from flowmaps.errors import SolveError, UnsupportedTransform
+from flowmaps.solvers._backward import Backward, Costate, Settings
+from flowmaps.solvers._captured import captured, held
+from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._dense import DenseOutput
+from flowmaps.solvers._drive import Driven, Start
+from flowmaps.solvers._gradients import ContinuousAdjoint, DiscreteGradient
+from flowmaps.solvers._method import Method, Stepper
+from flowmaps.solvers._solution import SUCCESS
+from flowmaps.solvers._tsit5 import Tsit5
+
+__all__ = ["adjoint_settings", "by_adjoint"]
+
+Drive = Callable[[bool, DiscreteGradient, Start], Driven]
+"""A solve: whether to record it, how to differentiate it, where to start."""
+
+
+def adjoint_settings(
+    gradient: ContinuousAdjoint,
+    method: Method,
+    controller: Controller,
+    tolerances: tuple[Tensor, Tensor],
+    max_steps: int,
+    throw: bool,
+) -> Settings:
+    """Return how the adjoint is solved: as the solve is, by Tsit5 if that has no error estimate."""
+    estimates = isinstance(method, Stepper) and method.error_order is not None
+    stepper = method if estimates and isinstance(method, Stepper) else Tsit5()
+    own = (gradient.rtol, gradient.atol)
+    rtol, atol = (
+        given if mine is None else torch.full_like(given, mine)
+        for mine, given in zip(own, tolerances, strict=True)
+    )
+    return Settings(stepper, controller, rtol, atol, max_steps, throw)
+
+
+def by_adjoint(
+    gradient: ContinuousAdjoint, drive: Drive, settings: Settings, start: Start, given: Any
+) -> Driven:
+    """Solve without derivatives; backward then solves the adjoint equation.
+
+    Args:
+        gradient: its options.
+        drive: the solve.
+        settings: of the backward solve.
+        start: of the solve.
+        given: the field as the user gave it.
+
+    Raises:
+        UnsupportedTransform: in forward mode and under torch.func.
+        ValueError: for a tensor that the field holds and ``parameters`` leaves out.
+    """
+    plain = DiscreteGradient()
+    sources = (start.s, start.t, start.x, start.first, start.field.extra)
+    tangents = carries_tangent(sources)
+    with_gradient = torch.is_grad_enabled() and carries_derivative(sources)
+    if tangents or (with_gradient and is_transforming()):
+        raise UnsupportedTransform(
+            "ContinuousAdjoint passes neither forward mode nor torch.func; take DiscreteGradient()"
+        )
+    if not torch.is_grad_enabled():
+        return drive(False, plain, start)
+    with torch.no_grad():
+        driven = drive(with_gradient and gradient.record, plain, start)
+    end = driven.x.detach()
+    last = start.field(driven.time, end)
+    conditions = [a for a in pytree.tree_leaves(start.field.extra) if _has_gradient(a)]
+    parameters = _parameters(gradient, start, last, conditions, given)
+    plan = _Plan(start, driven, last.detach(), settings, len(conditions), parameters)
+    inputs = (start.s, start.t, start.x, *conditions, *parameters)
+    return replace(driven, x=_Adjoint.apply(plan, end, *inputs), recorded=None)
+
+
+def _has_gradient(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
+def _parameters(
+    gradient: ContinuousAdjoint, start: Start, last: Tensor, conditions: list[Tensor], given: Any
+) -> list[Tensor]:
+    """Return what the field holds and has gradients in."""
+    named = list(gradient.parameters or ())
+    known = (start.s, start.t, start.x, *conditions, *named)
+    found = {id(a): a for value in (start.first, last) for a in captured(value, known)}
+    if gradient.parameters is None:
+        arguments = {id(a) for a in known}
+        found |= {id(a): a for a in held(given) if id(a) not in arguments}
+        return list(found.values())
+    if found:
+        missing = next(iter(found.values()))
+        raise ValueError(
+            f"the field depends on a tensor of shape {tuple(missing.shape)} that requires a "
+            "gradient and is not among parameters, so it would get none; name it or detach it"
+        )
+    return named
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What backward needs beside the tensors that autograd keeps.
+
+    Args:
+        start, driven: of the forward solve; ``last`` is the field at its end.
+        settings: of the backward solve.
+        conditions: how many leaves of the condition have gradients.
+        parameters: what the field holds and has gradients in.
+    """
+
+    start: Start
+    driven: Driven
+    last: Tensor
+    settings: Settings
+    conditions: int
+    parameters: list[Tensor]
+
+    def gradients(self, y: State, x: State, upper: State) -> list[Tensor | None]:
+        """Return the gradients in s, t, x, condition and parameters from ``upper``, that in y."""
+        start, time = self.start, self.driven.time
+        s, unit = start.s.detach(), _greatest(upper)
+        nothing = unit == 0  # nobody asks for the gradients of such a sample
+        unit = torch.where(nothing, 1.0, unit)
+        costate = Costate(start.field, self._dense(), self.parameters)
+        found = Backward(costate, self.settings).solve(
+            s, torch.where(nothing, s, time), x, y, upper / shaped_like(unit, upper), unit
+        )
+        bad = found.bad & ~nothing
+        if self.settings.throw:
+            _raise_lost(bad)
+        wide = shaped_like(bad, upper)
+        lower = torch.where(wide, torch.nan, found.a * shaped_like(unit, upper))
+        by_s = -_product(lower, start.first.detach())
+        by_t = torch.where(self.driven.code == SUCCESS, _product(upper, self.last), 0.0)
+        spoil = torch.where(bad.any(), torch.nan, 0.0).to(upper)
+        totals = [a if a is None else torch.where(spoil == 0, a, spoil) for a in costate.totals]
+        return [by_s, by_t, lower, *totals]
+
+    def _dense(self) -> DenseOutput | None:
+        recorded, start = self.driven.recorded, self.start
+        if recorded is None:
+            return None
+        return DenseOutput(start.s.detach(), start.t.detach(), *recorded, lambda y: y)
+
+
+def _greatest(a: State) -> PerSample:
+    """Return the greatest absolute value of every sample, (batch,)."""
+    size = a.shape[1:].numel()
+    return a.abs().reshape(len(a), size).amax(1) if size else a.new_zeros(len(a))
+
+
+def _product(a: State, b: State) -> PerSample:
+    """Return the inner product of every sample, (batch,), float64 as clocks are."""
+    return (a * b).reshape(len(a), a.shape[1:].numel()).sum(1).to(torch.float64)
+
+
+def _raise_lost(bad: Mask) -> None:
+    if any_item(bad):
+        samples = bad.nonzero().flatten().tolist()
+        raise SolveError(
+            f"the way back of {len(samples)} of {len(bad)} samples was lost, samples "
+            f"{shorten(samples)}: integrated backwards, as for a field that contracts, the state "
+            "misses where it started, or the adjoint could not be solved. Take "
+            "ContinuousAdjoint(record=True) or DiscreteGradient(checkpoint=True)"
+        )
+
+
+class _Adjoint(torch.autograd.Function):
+    """The end of a solve that is done, as a function of s, t, x, condition and parameters."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: _Plan, end: State, *inputs: Tensor) -> Tensor:
+        y = end.clone()
+        ctx.plan = plan
+        ctx.save_for_backward(y, *inputs)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *upper: Tensor) -> Any:
+        y, *inputs = ctx.saved_tensors
+        with torch.no_grad():
+            found = ctx.plan.gradients(y.detach(), inputs[2].detach(), upper[0].detach())
+        if torch.is_grad_enabled():  # as under create_graph=True
+            there = [gradient for gradient in found if gradient is not None]
+            kept = iter(_OnlyOnce.apply(len(there), *there, upper[0], *inputs))
+            found = [gradient if gradient is None else next(kept) for gradient in found]
+        return None, None, *found
+
+
+class _OnlyOnce(torch.autograd.Function):
+    """The first ``count`` of some tensors, with derivatives that are refused."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.clone() for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise UnsupportedTransform(
+            "ContinuousAdjoint has no second derivatives; take DiscreteGradient()"
+        )
