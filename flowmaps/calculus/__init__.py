@@ -5,6 +5,7 @@ Everything here works on any callable ``flow_map(s, t, x[, condition])`` or
 differentiable in both modes.
 """
 
+from flowmaps.calculus._density import probes, with_divergence
 from flowmaps.calculus._fields import divergence, field_jacobian, logarithmic_norm
 from flowmaps.calculus._jvp import directional, jvp, start_derivative, time_derivative
 from flowmaps.calculus._matrices import jacobian, log_det
@@ -17,6 +18,8 @@ __all__ = [
     "jvp",
     "log_det",
     "logarithmic_norm",
+    "probes",
     "start_derivative",
     "time_derivative",
+    "with_divergence",
 ]

@@ -6,10 +6,20 @@ import torch
 from torch import Tensor
 
 from flowmaps import solvers
-from flowmaps._checks import as_clock, brief, check_condition, check_state, method_owner
+from flowmaps._checks import (
+    as_clock,
+    as_numbers,
+    brief,
+    check_condition,
+    check_state,
+    is_number,
+    method_owner,
+)
 from flowmaps._probing import probe_once
 from flowmaps._transforms import any_item, carries_derivative
 from flowmaps._typing import Clock, Condition, Count, Field, State, Time
+from flowmaps.calculus import probes as draw_probes
+from flowmaps.calculus import with_divergence
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._relation import by_relation_allowed
 from flowmaps.maps._times import TimeSet
@@ -128,6 +138,65 @@ class SolverFlowMap(FlowMap):
             self.times.require(s, t)
         return solvers.solve(self.field, s, t, x, condition, **{**self._options, "throw": False})
 
+    def with_log_det(
+        self,
+        s: Time,
+        t: Time,
+        x: Tensor,
+        condition: Condition = None,
+        probes: Count | Tensor | None = None,
+        generator: torch.Generator | None = None,
+        chunk_size: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and log|det DX_{s,t}(x)|, (batch,), in one solve.
+
+        The log-determinant is the integral of the field's divergence, under the same error control.
+        A density goes along by log p_t(X(x)) = log p_s(x) - log_det, with p_s at time s; from t
+        back to s, ``y, change = flow_map.with_log_det(t, s, x)`` gives the density of data as
+        log p_t(x) = log p_s(y) + change. Not compiled, whatever ``compile`` says.
+
+        Args:
+            s, t: numbers or tensors of shape () or (batch,), in either order.
+            x: states (batch, *event) of n components.
+            condition: tensor or pytree with leading batch axis.
+            probes: None for the exact divergence, n forward derivatives an evaluation; else
+                Hutchinson's unbiased estimate by so many random signs a sample, or by the probes
+                given, (batch, n_probes, *event), as from ``calculus.probes``.
+            generator: source of the signs, on x's device.
+            chunk_size: how many of the derivatives are held at a time; all by default.
+
+        Raises:
+            TypeError, ValueError: for wrong shapes, dtypes, devices, or probes that do not fit.
+            UntrainedTimes: for times, numbers or tensors, that the map is not for.
+            SolveError: for failed samples, unless the map has ``throw=False``.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> decay = fm.maps.SolverFlowMap(lambda t, x: -x)
+            >>> y, log_det = decay.with_log_det(0.0, 1.0, torch.ones(1, 2))
+            >>> round(log_det.item(), 4)
+            -2.0
+        """
+        check_condition(condition, check_state(x))
+        s, t = as_clock(s, x, "s"), as_clock(t, x, "t")
+        if not self.times.everything:
+            self.times.require(s, t)
+        probe_once(self.field, s, t, x, condition, through=True)
+        method = self._options["method"]
+        if isinstance(method, solvers.Symplectic):  # which keep every volume
+            return self._solved(s, t, x, condition), torch.zeros_like(s).to(x.dtype)
+        estimate = "exact" if probes is None else "hutchinson"
+        field = with_divergence(self.field, estimate, chunk_size)
+        if probes is not None:
+            own = isinstance(probes, Tensor) and probes.ndim
+            drawn = probes if own else draw_probes(x, probes, generator=generator)
+            condition = condition, drawn
+        start = x, torch.zeros_like(s).to(x.dtype)
+        tolerances = {name: _with_one_more(self._options[name]) for name in ("rtol", "atol")}
+        # Torch compiles no forward mode for batches of varying size, as a march has them.
+        options = {**self._options, **tolerances, "check_field": False, "compile": False}
+        return solvers.solve(field, s, t, start, condition, **options).x
+
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         clock = as_clock(t, x, "t")
         probe_once(self.field, clock, clock, x, condition, through=True)
@@ -200,3 +269,10 @@ class SolverFlowMap(FlowMap):
         shown = ("rtol", "atol") if self._options["steps"] is None else ("steps",)
         accuracy = ", ".join(f"{name}={self._options[name]}" for name in shown)
         return f"{self._options['method']!r}, {accuracy}"
+
+
+def _with_one_more(tolerance: solvers.Tolerance) -> solvers.Tolerance:
+    """Return a tolerance for x and a number: of many, the least is the number's."""
+    if is_number(tolerance):
+        return tolerance
+    return tolerance, as_numbers(tolerance, "a tolerance").amin()

@@ -67,21 +67,22 @@ def by_adjoint(
         ValueError: for a tensor that the field holds and ``parameters`` leaves out.
     """
     plain = DiscreteGradient()
+    holds = held(given) if gradient.parameters is None else list(gradient.parameters)
     sources = (start.s, start.t, start.x, start.first, start.field.extra)
-    tangents = carries_tangent(sources)
-    with_gradient = torch.is_grad_enabled() and carries_derivative(sources)
-    if tangents or (with_gradient and is_transforming()):
+    wanted = torch.is_grad_enabled() and carries_derivative((sources, holds))
+    if carries_tangent(sources) or (wanted and is_transforming()):
         raise UnsupportedTransform(
             "ContinuousAdjoint passes neither forward mode nor torch.func; take DiscreteGradient()"
         )
-    if not torch.is_grad_enabled():
+    if not wanted:
         return drive(False, plain, start)
     with torch.no_grad():
-        driven = drive(with_gradient and gradient.record, plain, start)
+        driven = drive(gradient.record, plain, start)
     end = driven.x.detach()
     last = start.field(driven.time, end)
     conditions = [a for a in pytree.tree_leaves(start.field.extra) if _has_gradient(a)]
-    parameters = _parameters(gradient, start, last, conditions, given)
+    known = (start.s, start.t, start.x, *conditions)
+    parameters = _parameters((start.first, last), known, holds, gradient.parameters is not None)
     plan = _Plan(start, driven, last.detach(), settings, len(conditions), parameters)
     inputs = (start.s, start.t, start.x, *conditions, *parameters)
     return replace(driven, x=_Adjoint.apply(plan, end, *inputs), recorded=None)
@@ -92,23 +93,24 @@ def _has_gradient(leaf: Any) -> bool:
 
 
 def _parameters(
-    gradient: ContinuousAdjoint, start: Start, last: Tensor, conditions: list[Tensor], given: Any
+    values: tuple[Tensor, ...], known: tuple[Tensor, ...], holds: list[Tensor], named: bool
 ) -> list[Tensor]:
-    """Return what the field holds and has gradients in."""
-    named = list(gradient.parameters or ())
-    known = (start.s, start.t, start.x, *conditions, *named)
-    found = {id(a): a for value in (start.first, last) for a in captured(value, known)}
-    if gradient.parameters is None:
-        arguments = {id(a) for a in known}
-        found |= {id(a): a for a in held(given) if id(a) not in arguments}
-        return list(found.values())
-    if found:
+    """Return what the field holds and has gradients in, its arguments apart.
+
+    Args:
+        values: of the field, whose graphs show what it depends on.
+        known: its arguments.
+        holds: what it is known to hold; if ``named``, it may hold nothing else.
+    """
+    found = {id(a): a for value in values for a in captured(value, (*known, *holds))}
+    if named and found:
         missing = next(iter(found.values()))
         raise ValueError(
             f"the field depends on a tensor of shape {tuple(missing.shape)} that requires a "
             "gradient and is not among parameters, so it would get none; name it or detach it"
         )
-    return named
+    arguments = {id(a) for a in known}
+    return [*(a for a in holds if id(a) not in arguments), *found.values()]
 
 
 @dataclass(frozen=True)
