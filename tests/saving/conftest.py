@@ -136,6 +136,12 @@ KINDS: dict[str, Kind] = {
         ),
         GIVEN,
     ),
+    "solver, adjoint": Kind(
+        lambda: solved(gradient=solvers.ContinuousAdjoint(rtol=1e-3, record=True)), GIVEN
+    ),
+    "solver, checkpoints": Kind(
+        lambda: solved(gradient=solvers.DiscreteGradient(checkpoint=True)), GIVEN
+    ),
     "solver of a problem": Kind(lambda: solved(problems.VanDerPol(2.0).field)),
     "solver of a network": Kind(lambda: solved(FieldNetwork(1)), anew={"field": FieldNetwork}),
     "solver of a learned field": Kind(lambda: solved(learned(seed=5).velocity)),

@@ -92,11 +92,11 @@ def test_values_and_dense_output_stay_as_they_are() -> None:
     assert torch.equal(plain.result, through.result)
     times = torch.stack([0.9 * a + 0.1 * b for a, b in zip(*ARGUMENTS[:2], strict=True)])[None]
     assert torch.equal(plain(times), through(times))
-    row = (
-        lambda x: solve(  # noqa: E731
-            field, *ARGUMENTS[:2], x, ARGUMENTS[3], gradient=THROUGH, save_at=times, **COARSE
-        ).x[0]
-    )
+
+    def row(x: Tensor) -> Tensor:
+        arguments = (*ARGUMENTS[:2], x, ARGUMENTS[3])
+        return solve(field, *arguments, gradient=THROUGH, save_at=times, **COARSE).x[0]
+
     v = torch.ones_like(ARGUMENTS[2])
     nothing = [torch.zeros_like(a) for a in ARGUMENTS]
     truth = slope(lambda s, t, x, c: row(x), (nothing[0], nothing[1], v, nothing[3]))
