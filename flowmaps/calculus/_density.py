@@ -94,7 +94,8 @@ def _value_and_trace(
         return value, (v * change).reshape(len(x), x.shape[1:].numel()).sum(1)
 
     if module.chunk_size is None and len(vectors):  # the value comes along with the derivatives
-        value, parts = torch.func.vmap(along, out_dims=(None, 0))(vectors)
+        once_and_each: Any = (None, 0)
+        value, parts = torch.func.vmap(along, out_dims=once_and_each)(vectors)
     else:
         value = check_output(function(x), x, "the field")
         parts = torch.func.vmap(lambda v: along(v)[1], chunk_size=module.chunk_size)(vectors)

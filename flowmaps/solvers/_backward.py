@@ -106,7 +106,8 @@ def _pulled_back(
 ) -> tuple[Tensor, Tensor]:
     """Return b(r, x) and a Db(r, x)."""
     if is_transforming():  # as inside a Rosenbrock method
-        value, pull = torch.func.vjp(lambda x: function(r, x, *condition), x)
+        vjp: Any = torch.func.vjp  # whose result has a type of two kinds
+        value, pull = vjp(lambda x: function(r, x, *condition), x)
         return value, pull(a)[0]
     with torch.enable_grad():
         x = x.detach().requires_grad_()

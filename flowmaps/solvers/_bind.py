@@ -44,6 +44,11 @@ class BoundField:
         clocks = None if between is None or torch.compiler.is_compiling() else between[:2]
         self._differentiated = clocks is None or carries_derivative(clocks)
 
+    @property
+    def undetached(self) -> "BoundField":
+        """This field; ``Detached`` has the same."""
+        return self
+
     def __call__(self, t: Clock, x: State) -> Tensor:
         return self.at(self.inside(t, x), x)
 
