@@ -83,7 +83,8 @@ def by_adjoint(
     conditions = [a for a in pytree.tree_leaves(start.field.extra) if _has_gradient(a)]
     known = (start.s, start.t, start.x, *conditions)
     parameters = _parameters((start.first, last), known, holds, gradient.parameters is not None)
-    plan = _Plan(start, driven, last.detach(), settings, len(conditions), parameters)
+    done = Start(start.field, *(part.detach() for part in start[1:]))
+    plan = _Plan(done, driven, last.detach(), settings, parameters)
     inputs = (start.s, start.t, start.x, *conditions, *parameters)
     return replace(driven, x=_Adjoint.apply(plan, end, *inputs), recorded=None)
 
@@ -118,9 +119,8 @@ class _Plan:
     """What backward needs beside the tensors that autograd keeps.
 
     Args:
-        start, driven: of the forward solve; ``last`` is the field at its end.
+        start, driven: of the forward solve, detached; ``last`` is the field at its end.
         settings: of the backward solve.
-        conditions: how many leaves of the condition have gradients.
         parameters: what the field holds and has gradients in.
     """
 
@@ -128,13 +128,12 @@ class _Plan:
     driven: Driven
     last: Tensor
     settings: Settings
-    conditions: int
     parameters: list[Tensor]
 
     def gradients(self, y: State, x: State, upper: State) -> list[Tensor | None]:
         """Return the gradients in s, t, x, condition and parameters from ``upper``, that in y."""
         start, time = self.start, self.driven.time
-        s, unit = start.s.detach(), _greatest(upper)
+        s, unit = start.s, _greatest(upper)
         nothing = unit == 0  # nobody asks for the gradients of such a sample
         unit = torch.where(nothing, 1.0, unit)
         costate = Costate(start.field, self._dense(), self.parameters)
@@ -144,19 +143,19 @@ class _Plan:
         bad = found.bad & ~nothing
         if self.settings.throw:
             _raise_lost(bad)
-        wide = shaped_like(bad, upper)
-        lower = torch.where(wide, torch.nan, found.a * shaped_like(unit, upper))
-        by_s = -_product(lower, start.first.detach())
+        lower = _spoiled(found.a * shaped_like(unit, upper), bad)
+        by_s = -_product(lower, start.first)
         by_t = torch.where(self.driven.code == SUCCESS, _product(upper, self.last), 0.0)
-        spoil = torch.where(bad.any(), torch.nan, 0.0).to(upper)
-        totals = [a if a is None else torch.where(spoil == 0, a, spoil) for a in costate.totals]
+        own = len(costate.totals) - len(self.parameters)  # the rest belongs to all samples
+        totals = [_spoiled(a, bad) for a in costate.totals[:own]]
+        totals += [_spoiled(a, bad.any()) for a in costate.totals[own:]]
         return [by_s, by_t, lower, *totals]
 
     def _dense(self) -> DenseOutput | None:
         recorded, start = self.driven.recorded, self.start
         if recorded is None:
             return None
-        return DenseOutput(start.s.detach(), start.t.detach(), *recorded, lambda y: y)
+        return DenseOutput(start.s, start.t, *recorded, lambda y: y)
 
 
 def _greatest(a: State) -> PerSample:
@@ -168,6 +167,14 @@ def _greatest(a: State) -> PerSample:
 def _product(a: State, b: State) -> PerSample:
     """Return the inner product of every sample, (batch,), float64 as clocks are."""
     return (a * b).reshape(len(a), a.shape[1:].numel()).sum(1).to(torch.float64)
+
+
+def _spoiled(total: Tensor | None, bad: Tensor) -> Any:
+    """Return a gradient with NaN for bad samples, (batch,), or, for a 0-d truth, all over."""
+    if total is None:
+        return None
+    wide = shaped_like(bad, total) if bad.ndim else bad
+    return torch.where(wide, torch.nan, total)
 
 
 def _raise_lost(bad: Mask) -> None:

@@ -5,6 +5,8 @@ and then follow it, so that derivatives see a pure composition of accepted steps
 frozen.
 """
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
@@ -72,8 +74,7 @@ def follow(
     steps = len(fractions) - 1
     size, run = steps, partial(_segment, method, field, record)
     if sparing and torch.is_grad_enabled() and is_plain():
-        # Only this kind of checkpoint leaves second derivatives and what the field holds alone.
-        size, run = isqrt(max(steps - 1, 0)) + 1, partial(checkpoint, run, use_reentrant=False)
+        size, run = isqrt(max(steps - 1, 0)) + 1, partial(_sparing, run)
     states: list[Tensor] = []
     slopes: list[Tensor] = []
     for k in range(0, steps, size):
@@ -110,6 +111,23 @@ def _segment(
             slopes.append(method.slopes(field, left, h, x, step, last))
         x, first = step.x, last
     return Segment(x, first, states, slopes)
+
+
+def _sparing(run: Callable[..., Segment], *arguments: Any) -> Segment:
+    """Take the steps of a segment and keep nothing of them for backward, which takes them again."""
+    try:
+        # Only this kind of checkpoint has second derivatives, and those in what the field holds.
+        return checkpoint(run, *arguments, use_reentrant=False)
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        warnings.warn(
+            "torch keeps no checkpoints of a field with torch.func.grad, vjp or jacrev inside: its "
+            "steps are followed without, at the cost of memory; write it with torch.autograd.grad "
+            "or in forward mode, or take ContinuousAdjoint()",
+            stacklevel=2,
+        )
+        return run(*arguments)
 
 
 def replay_evaluations(method: Stepper, steps: Any, record: bool, x: State) -> Any:

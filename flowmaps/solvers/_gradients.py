@@ -43,7 +43,8 @@ class DiscreteGradient(Gradient):
             step, gradients the same bit for bit, second ones too. What the field holds must not be
             changed before backward. Concerns ordinary backward; forward mode holds nothing, and
             under ``torch.func`` and in compiled code, where torch has no such means, the steps are
-            followed as they are, with the same values and derivatives.
+            followed as they are, with the same values and derivatives; so they are, with a warning,
+            for a field that calls ``torch.func.grad``, ``vjp`` or ``jacrev`` itself.
         step_sizes: differentiate the choice of the steps as well, rejected ones included: the
             derivative of what the program computes, as finite differences of it see it, at the
             cost of a graph of every attempt. For studies of that program; it is no closer to the
@@ -109,7 +110,7 @@ class ContinuousAdjoint(Gradient):
     raises SolveError in backward, or, in a solve with ``throw=False``, gets NaN (so do parameters
     that all samples share). With ``record=True`` X is instead read from the dense output of the
     solve, which is stable for every field and needs, for every step, the state and the slopes of
-    the interpolant (six states for Tsit5), whatever the field holds inside.
+    the interpolant (five states for Tsit5), whatever the field holds inside.
 
     Args:
         rtol, atol: tolerances of the backward solve; those of the solve by default.

@@ -1,4 +1,4 @@
-"""Solves without ``steps`` in a compiled function; imported only while one is being compiled."""
+"""Adaptive solves in a compiled function; imported only while one is being compiled."""
 
 from collections.abc import Callable
 from typing import cast
@@ -13,7 +13,8 @@ __all__ = ["solve_uncompiled"]
 _disabled = torch.compiler.disable(
     solve,
     reason=(
-        "flowmaps.solvers: adaptive steps depend on the data and do not compile; "
+        "flowmaps.solvers: adaptive steps, a ContinuousAdjoint's too, depend on the data and do "
+        "not compile; "
         "give steps=... or compile without fullgraph=True, where the solve runs between two graphs"
     ),
 )

@@ -210,6 +210,18 @@ def test_a_sample_that_fails_spoils_no_other(adjoint) -> None:
     assert left[:, 0].tolist() == pytest.approx([4.0, 0.0], rel=1e-5)  # 1 / (1 - x)^2
 
 
+@BOTH
+def test_gradients_of_conditions_stay_with_their_samples(adjoint) -> None:
+    x, rate = torch.tensor([[0.5], [0.5]]), torch.tensor([[1.0], [2.5]], requires_grad=True)
+    scale = torch.ones((), requires_grad=True)
+    field = lambda t, x, rate: scale * rate * x**2  # noqa: E731
+    solution = solve(field, 0.0, 1.0, x, rate, gradient=adjoint, throw=False, **TIGHT)
+    assert solution.success.tolist() == [True, False]
+    own, shared = torch.autograd.grad(solution.x.sum(), (rate, scale))
+    assert own[0].item() == pytest.approx(0.25 / 0.5**2, rel=1e-5)  # of x / (1 - rate x)
+    assert torch.isnan(own[1]) and torch.isnan(shared)
+
+
 def test_adjoint_without_gradients_is_a_plain_solve(pendulum) -> None:
     x, p = torch.randn(3, 2), torch.rand(3, 2)
     plain = solve(pendulum.field, 0.0, 1.0, x, p)

@@ -103,6 +103,43 @@ def test_random_numbers_are_drawn_again() -> None:
     assert torch.equal(gradient(), gradient(gradient=SPARING))
 
 
+class Descent(nn.Module):
+    """The field -DV of a potential, its derivative taken inside."""
+
+    def __init__(self, inner: str) -> None:
+        super().__init__()
+        self.matrix, self.inner = nn.Parameter(torch.randn(2, 2)), inner
+
+    def potential(self, x: Tensor) -> Tensor:
+        return torch.tanh(x @ self.matrix).square().sum()
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        if self.inner == "torch.func.grad":
+            return -torch.func.grad(self.potential)(x)
+        if self.inner == "jvp":
+            return -jvp(lambda x: torch.sin(x @ self.matrix), (x,), (torch.ones_like(x),))[1]
+        with torch.enable_grad():
+            y = x if x.requires_grad else x.detach().requires_grad_()
+            return -torch.autograd.grad(self.potential(y), y, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("inner", ["autograd", "jvp", "torch.func.grad"])
+def test_fields_that_differentiate(inner) -> None:
+    field, x = Descent(inner), torch.randn(3, 2, requires_grad=True)
+
+    def gradients(**how: Any) -> tuple[Tensor, ...]:
+        end = solve(field, 0.0, 1.0, x, **how).x
+        return torch.autograd.grad(end.square().sum(), (x, field.matrix))
+
+    if inner == "torch.func.grad":  # which torch has no checkpoints of
+        with pytest.warns(UserWarning, match="followed without, at the cost of memory"):
+            sparing = gradients(gradient=SPARING)
+    else:
+        sparing = gradients(gradient=SPARING)
+    for a, b in zip(gradients(), sparing, strict=True):
+        assert torch.equal(a, b)
+
+
 TRANSFORMS: dict[str, Callable[[Callable, Tensor], Any]] = {
     "jvp": lambda run, x: jvp(run, (x,), (torch.ones_like(x),)),
     "vjp": lambda run, x: torch.func.vjp(run, x)[1](torch.ones_like(x)),
