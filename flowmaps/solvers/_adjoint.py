@@ -23,9 +23,10 @@ from flowmaps.solvers._drive import Driven, Start
 from flowmaps.solvers._gradients import ContinuousAdjoint, DiscreteGradient
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._solution import SUCCESS
+from flowmaps.solvers._stops import in_stretches, join
 from flowmaps.solvers._tsit5 import Tsit5
 
-__all__ = ["adjoint_settings", "by_adjoint"]
+__all__ = ["adjoint_settings", "along_by_adjoint", "by_adjoint"]
 
 Drive = Callable[[bool, DiscreteGradient, Start], Driven]
 """A solve: whether to record it, how to differentiate it, where to start."""
@@ -50,8 +51,19 @@ def adjoint_settings(
     return Settings(stepper, controller, rtol, atol, max_steps, throw)
 
 
+def along_by_adjoint(solve: Callable[[Start], Driven], start: Start, rows: Tensor) -> Driven:
+    """Solve from one to the next of the times (n_times, batch), whose states are ``saved``."""
+    onwards = (rows - start.s) * (start.t - start.s).sign()
+    order = onwards.detach().argsort(dim=0, stable=True)
+    ends = [start.s, *rows.gather(0, order), start.t]
+    stretches = in_stretches(solve, start, ends, lambda begin, end, x: start.field)
+    states = torch.stack([start.x, *(stretch.driven.x for stretch in stretches)])
+    samples = torch.arange(len(start.x), device=rows.device).expand_as(order)
+    return replace(join(stretches, start), saved=states[1 + order.argsort(dim=0), samples])
+
+
 def by_adjoint(
-    gradient: ContinuousAdjoint, drive: Drive, settings: Settings, start: Start, given: Any
+    gradient: ContinuousAdjoint, drive: Drive, settings: Settings, given: Any, start: Start
 ) -> Driven:
     """Solve without derivatives; backward then solves the adjoint equation.
 
@@ -59,8 +71,8 @@ def by_adjoint(
         gradient: its options.
         drive: the solve.
         settings: of the backward solve.
-        start: of the solve.
         given: the field as the user gave it.
+        start: of the solve.
 
     Raises:
         UnsupportedTransform: in forward mode and under torch.func.

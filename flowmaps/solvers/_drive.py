@@ -52,13 +52,17 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True)
 class Driven:
-    """End states and times, codes and counts, and the steps if they were recorded."""
+    """End states and times, codes and counts, the steps if they were recorded.
+
+    ``saved`` are states at asked times, (n_times, batch, *event), where no interpolant gives them.
+    """
 
     x: State
     time: Clock
     code: Codes
     statistics: Statistics
     recorded: Recorded | None = None
+    saved: Tensor | None = None
 
 
 def by_fixed_steps(

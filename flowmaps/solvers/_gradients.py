@@ -104,6 +104,8 @@ class ContinuousAdjoint(Gradient):
     it is integrated the adjoint of every sample is scaled to a greatest entry of one, so that the
     tolerances mean the same for every loss.
 
+    With ``save_at`` it solves from each of the times to the next, and keeps the states there.
+
     X is integrated backwards along with a, from its end. A field that contracts expands backwards,
     and what comes out is then no longer the solution that was differentiated. So the start that is
     found is compared with the true one: a sample that misses it by more than a hundred tolerances
@@ -119,9 +121,9 @@ class ContinuousAdjoint(Gradient):
         record: keep the dense output instead of integrating backwards.
 
     Raises:
-        TypeError, ValueError: for options that cannot be meant, or a solve with ``dense`` or
-            ``save_at``, whose values have no derivatives here; where the solve starts, for a tensor
-            that requires a gradient, is held by the field and missing from ``parameters``.
+        TypeError, ValueError: for options that cannot be meant, such as ``dense``, whose values
+            have no derivatives here; where the solve starts, for a tensor that requires a gradient,
+            is held by the field and missing from ``parameters``.
         UnsupportedTransform: in forward mode, under ``torch.func`` and for second derivatives.
 
     Source:
@@ -179,7 +181,11 @@ class ContinuousAdjoint(Gradient):
 
 
 def check_gradient(
-    gradient: Gradient | None, method: Method, steps: Any, recorded: bool = False
+    gradient: Gradient | None,
+    method: Method,
+    steps: Any,
+    dense: bool = False,
+    saves: bool = False,
 ) -> Gradient:
     """Return the way to take derivatives; raise TypeError or ValueError where it cannot be meant.
 
@@ -187,7 +193,8 @@ def check_gradient(
         gradient: as the user gave it.
         method: of the solve.
         steps: their number, None for error control.
-        recorded: whether the solve keeps its steps for ``dense`` or ``save_at``.
+        dense: whether the solve is to have dense output.
+        saves: whether it is to save states along the way.
     """
     if gradient is None:
         return DiscreteGradient()
@@ -202,10 +209,15 @@ def check_gradient(
             "adjoint; leave gradient out"
         )
     if isinstance(gradient, ContinuousAdjoint):
-        if recorded:
+        if dense:
             raise ValueError(
-                "the values of dense and save_at have no derivatives by ContinuousAdjoint; "
-                "solve from one time to the next, or take DiscreteGradient(checkpoint=True)"
+                "dense output has no derivatives by ContinuousAdjoint; give the times as save_at, "
+                "or take DiscreteGradient(checkpoint=True)"
+            )
+        if saves and steps is not None:
+            raise ValueError(
+                "ContinuousAdjoint solves from one time of save_at to the next, where steps= has "
+                "no meaning; leave one of them out"
             )
     elif gradient.step_sizes and steps is not None:
         raise ValueError(

@@ -21,7 +21,7 @@ from flowmaps._checks import (
 from flowmaps._probing import probe_once
 from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Condition, Count, Mask, Time
-from flowmaps.solvers._adjoint import adjoint_settings, by_adjoint
+from flowmaps.solvers._adjoint import adjoint_settings, along_by_adjoint, by_adjoint
 from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._controllers import PI, Controller
@@ -143,7 +143,7 @@ def solve(
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     record = dense or save_at is not None
-    gradient = check_gradient(gradient, method, steps, record)
+    gradient = check_gradient(gradient, method, steps, dense, save_at is not None)
     if record and not isinstance(method, Stepper):
         raise ValueError(
             f"{method!r} has no dense output for save_at or dense; choose a method of "
@@ -178,7 +178,8 @@ def solve(
         drive = partial(_adaptively, method, controller, tolerances, max_steps, key)
     if isinstance(gradient, ContinuousAdjoint):
         settings = adjoint_settings(gradient, method, controller, tolerances, max_steps, throw)
-        driven = by_adjoint(gradient, drive, settings, start, given)
+        solved = partial(by_adjoint, gradient, drive, settings, given)
+        driven = solved(start) if rows is None else along_by_adjoint(solved, start, rows)
     else:
         assert isinstance(gradient, DiscreteGradient)
         driven = drive(record, gradient, start)
@@ -244,8 +245,9 @@ def _solution(
             s, t, recorded.fractions, recorded.states, recorded.slopes, rebuild
         )
         if rows is not None:
-            x = interpolant.at(rows, "save_at")
-            x = x * per_sample(spoil, driven.x)
+            x = interpolant.at(rows, "save_at") * per_sample(spoil, driven.x)
+    elif driven.saved is not None:
+        x = driven.saved * per_sample(spoil, driven.x)
     return Solution(
         rebuild(x),
         driven.code,

@@ -13,7 +13,7 @@ from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._drive import Driven, Recorded, Start
 from flowmaps.solvers._solution import SUCCESS, Statistics
 
-__all__ = ["by_stretches"]
+__all__ = ["by_stretches", "in_stretches", "join"]
 
 
 class Stretch(NamedTuple):
@@ -34,19 +34,35 @@ def by_stretches(
         start: of the whole way.
         stops: times in ascending order; those outside a sample's span do not concern it.
     """
-    ends = _ends(start.s, start.t, stops)
-    whole, stretches = start, []
-    start = start._replace(t=ends[1], field=_between(start, ends[0], ends[1], start.x, stops))
+
+    def between(begin: Clock, end: Clock, x: Tensor) -> BoundField:
+        return _between(start, begin, end, x, stops)
+
+    return join(in_stretches(drive, start, _ends(start.s, start.t, stops), between), start)
+
+
+def in_stretches(
+    drive: Callable[[Start], Driven],
+    start: Start,
+    ends: list[Clock],
+    between: Callable[[Clock, Clock, Tensor], BoundField],
+) -> list[Stretch]:
+    """Drive every sample from each of its ends, clocks (batch,), to the next; see ``by_stretches``.
+
+    ``between`` returns the field for the way between two clocks.
+    """
+    stretches = []
+    start = start._replace(t=ends[1], field=between(ends[0], ends[1], start.x))
     stuck = torch.zeros_like(start.s, dtype=torch.bool)
     for k, end in enumerate(ends[1:]):
         if stretches:
             before = stretches[-1].driven
             begin, end = (torch.where(stuck, before.time, a) for a in (ends[k], end))
-            field = _between(start, begin, end, before.x, stops)
+            field = between(begin, end, before.x)
             start = Start(field, begin, end, before.x, field(begin, before.x))
         stretches.append(Stretch(start.s, end, drive(start)))
         stuck = stuck | (stretches[-1].driven.code != SUCCESS)
-    return _joined(stretches, whole)
+    return stretches
 
 
 def _ends(s: Clock, t: Clock, stops: tuple[float, ...]) -> list[Clock]:
@@ -87,7 +103,7 @@ def _unit(time: Tensor, towards: float) -> Tensor:
     return torch.nextafter(fixed, torch.full_like(fixed, towards)) - fixed
 
 
-def _joined(stretches: list[Stretch], whole: Start) -> Driven:
+def join(stretches: list[Stretch], whole: Start) -> Driven:
     """Return the whole way: last states, first failures, sums of counts, all steps."""
     parts = [stretch.driven for stretch in stretches]
     code = parts[0].code

@@ -81,6 +81,43 @@ def test_gradients_in_one_argument_alone(which, pendulum) -> None:
     assert torch.allclose(found[0], truth[0], rtol=1e-6, atol=1e-7)
 
 
+@BOTH
+@pytest.mark.parametrize("options", [{}, {"controller": PI(stops=(0.7,))}], ids=["", "stops"])
+def test_states_saved_along_the_way(options, adjoint, pendulum) -> None:
+    """At times in any order, twice, at both ends, and different for every sample."""
+    s, t = torch.tensor([0.0, 1.4]), torch.tensor([1.4, 0.2])
+    part = torch.tensor([[0.5, 0.5], [0.1, 0.9], [0.0, 0.3], [1.0, 0.3], [0.1, 1.0]])
+    rows = s * (1 - part) + t * part
+    leaves = [a.requires_grad_() for a in (s, t, rows, torch.randn(2, 2), torch.rand(2, 2))]
+    w = torch.randn(5, 2, 2)
+
+    def saved(**how: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        s, t, rows, x, p = leaves
+        # The ends move with the times that stand there.
+        solution = solve(pendulum.field, s, t, x, p, save_at=rows, **TIGHT, **options, **how)
+        gradients = torch.autograd.grad((w * solution.x).sum(), leaves[2:])
+        return solution.x, gradients
+
+    x, gradients = saved(gradient=adjoint)
+    truth, expected = saved()
+    assert (x - truth).abs().max() < 1e-6
+    for found, other in zip(gradients, expected, strict=True):
+        assert (found - other).abs().max() < 1e-5
+    one = solve(pendulum.field, s, t, *leaves[3:], save_at=[], gradient=adjoint, **TIGHT)
+    assert one.x.shape == (0, 2, 2)
+
+
+def test_a_sample_that_fails_between_saved_states_is_nan() -> None:
+    x = torch.tensor([[0.5], [2.0]], requires_grad=True)
+    how: dict[str, Any] = {"save_at": [0.2, 0.9], "throw": False, "gradient": REINTEGRATED}
+    solution = solve(lambda t, x: x**2, 0.0, 1.0, x, **how, **TIGHT)
+    assert solution.success.tolist() == [True, False]
+    assert solution.final_time[1].item() == pytest.approx(0.5, abs=1e-3)
+    assert torch.isfinite(solution.x[:, 0]).all() and torch.isnan(solution.x[:, 1]).all()
+    (found,) = torch.autograd.grad(solution.x[:, 0].sum(), x)
+    assert found[0].item() == pytest.approx(1 / 0.9**2 + 1 / 0.55**2, rel=1e-5)
+
+
 def test_a_stiff_field_with_recorded_states() -> None:
     x = torch.tensor([[1.0, 0.5]], requires_grad=True)
     rates = torch.tensor([[1.0, 300.0]], requires_grad=True)
@@ -291,8 +328,9 @@ def test_options_that_cannot_be_meant(refused) -> None:
 
     through = DiscreteGradient(step_sizes=True)
     refused(run("adjoint"), TypeError, "gradient must be flowmaps.solvers.DiscreteGradient")
-    refused(run(REINTEGRATED, dense=True), ValueError, "from one time to the next")
-    refused(run(REINTEGRATED, save_at=[0.5]), ValueError, "from one time to the next")
+    refused(run(REINTEGRATED, dense=True), ValueError, "give the times as save_at")
+    fixed: dict[str, Any] = {"method": RK4(), "steps": 3}
+    refused(run(REINTEGRATED, save_at=[0.5], **fixed), ValueError, "where steps= has no meaning")
     refused(run(through, method=RK4(), steps=3), ValueError, "steps= switches off")
     refused(run(REINTEGRATED, method=TorchDiffEq()), ValueError, "leave gradient out")
     refused(run(through, method=TorchDiffEq()), ValueError, "leave gradient out")
