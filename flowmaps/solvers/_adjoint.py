@@ -41,8 +41,8 @@ def adjoint_settings(
     throw: bool,
 ) -> Settings:
     """Return how the adjoint is solved: as the solve is, by Tsit5 if that has no error estimate."""
-    estimates = isinstance(method, Stepper) and method.error_order is not None
-    stepper = method if estimates and isinstance(method, Stepper) else Tsit5()
+    assert isinstance(method, Stepper)
+    stepper = Tsit5() if method.error_order is None else method
     own = (gradient.rtol, gradient.atol)
     rtol, atol = (
         given if mine is None else torch.full_like(given, mine)

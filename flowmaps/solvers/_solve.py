@@ -169,15 +169,16 @@ def solve(
         probe_once(field, begin, end, x, condition, origin=given, elsewhere=False)
     warn_of_coarse_times(bound, begin, end, x, first)
     start = Start(bound, begin, end, moving, first)
-    tolerances = tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
+    # Made where there is error control alone: a graph of equal steps is to hold no constants.
+    tolerances = partial(_tolerances, rtol, atol, state, x)
     if steps is not None:
         assert isinstance(method, Stepper)
         drive = partial(by_fixed_steps, method, steps)
     else:
         key = None if backend is None else (_key(given, state, condition), backend)
-        drive = partial(_adaptively, method, controller, tolerances, max_steps, key)
+        drive = partial(_adaptively, method, controller, tolerances(), max_steps, key)
     if isinstance(gradient, ContinuousAdjoint):
-        settings = adjoint_settings(gradient, method, controller, tolerances, max_steps, throw)
+        settings = adjoint_settings(gradient, method, controller, tolerances(), max_steps, throw)
         solved = partial(by_adjoint, gradient, drive, settings, given)
         driven = solved(start) if rows is None else along_by_adjoint(solved, start, rows)
     else:
@@ -189,6 +190,10 @@ def solve(
     if throw and not torch.compiler.is_compiling():
         raise_failures(solution, begin, end)
     return solution
+
+
+def _tolerances(rtol: Tolerance, atol: Tolerance, state: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    return tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
 
 
 def _adaptively(

@@ -341,3 +341,17 @@ def test_options_that_cannot_be_meant(refused) -> None:
     refused(lambda: DiscreteGradient(checkpoint=1), TypeError, "True or False")  # type: ignore
     refused(lambda: DiscreteGradient(True, True), ValueError, "choose one")
     assert solve(field, 0.0, 1.0, x, method=TorchDiffEq(), gradient=DiscreteGradient()).success
+
+
+def test_compiled_code_leaves_the_adjoint_out() -> None:
+    x = torch.randn(2, 1, requires_grad=True)
+
+    def loss(x: Tensor) -> Tensor:
+        how: dict[str, Any] = {"method": RK4(), "steps": 5, "gradient": REINTEGRATED}
+        return solve(lambda t, x: -x, 0.0, 1.0, x, **how).x.square().sum()
+
+    compiled = torch.compile(loss, backend="eager")
+    (found,), (truth,) = (torch.autograd.grad(run(x), x) for run in (compiled, loss))
+    assert torch.allclose(found, truth)
+    with pytest.raises(Exception, match="a ContinuousAdjoint's too"):
+        torch.compile(lambda x: loss(x), backend="eager", fullgraph=True)(x)

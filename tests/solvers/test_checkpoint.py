@@ -209,3 +209,15 @@ def test_memory_grows_like_the_root_of_the_number_of_steps() -> None:
     assert sparing[1] < 5 * sparing[0]  # four times as many checkpoints, as many steps between
     assert sparing[1] < plain[1] / 8
     assert adjoint[1] < 1.1 * adjoint[0]
+
+
+def test_compiled_code_follows_the_plain_steps() -> None:
+    network, x = Network(), torch.randn(3, 2, requires_grad=True)
+
+    def loss(x: Tensor) -> Tensor:
+        how: dict[str, Any] = {"method": RK4(), "steps": 5, "gradient": SPARING}
+        return solve(network, 0.0, 1.0, x, check_field=False, **how).x.square().sum()
+
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    (found,), (truth,) = (torch.autograd.grad(run(x), x) for run in (compiled, loss))
+    assert torch.allclose(found, truth)
