@@ -108,8 +108,8 @@ def check_state(x: Any, name: str = "x") -> Tensor:
         )
     if not x.dtype.is_floating_point:
         raise TypeError(
-            f"{name} must have a real floating-point dtype, got {x.dtype}; "
-            "convert it with .to(torch.float32)"
+            f"{name} must have a real floating-point dtype, got {x.dtype}; convert it with "
+            f"{'torch.view_as_real' if x.is_complex() else '.to(torch.float32)'}"
         )
     if x.ndim < 1:
         raise ValueError(

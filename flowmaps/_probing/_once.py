@@ -1,8 +1,10 @@
 """A probe for every field and kind of state, and no second one."""
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from flowmaps._probing._probe import probe
 from flowmaps._transforms import carries_tangent, is_transforming, is_vmapping, peek
 from flowmaps._typing import Clock, Condition, Field, State
 
-__all__ = ["probe_once"]
+__all__ = ["occasion", "probe_once"]
 
 _PROBED: dict[tuple[int, str], set[tuple]] = {}
 """The kinds of state that a field was probed with, forgotten when the field is."""
@@ -30,6 +32,7 @@ def probe_once(
     through: bool = False,
     elsewhere: bool = True,
     noisy: bool = False,
+    coarsest: torch.dtype | None = None,
 ) -> None:
     """Refuse a field that does not treat every sample alone; see ``probe``.
 
@@ -46,36 +49,79 @@ def probe_once(
         through: probe inside a running jvp or grad as well, on the values under it.
         elsewhere: ask outside the spans too, where else all times would be one.
         noisy: let a field pass that gives two values for the same arguments.
+        coarsest: the dtype that the field computes in, if that is coarser than x's.
 
     Raises:
         TypeError: if the field takes other arguments or returns another type.
         ValueError: if it is refused; names the cure.
     """
-    if torch.compiler.is_compiling() or is_vmapping() or x.is_meta or not x.numel():
+    met = occasion(field, s, t, x, condition, origin, through, coarsest)
+    if met is None:
         return
-    if not through and (is_transforming() or carries_tangent((s, t, x, condition))):
-        return
-    given = field if origin is None else origin
-    probed = _memory(given)
-    owner = given if isinstance(given, nn.Module) else getattr(given, "__self__", None)
-    kind = (x.shape[1:], x.dtype, condition is None, getattr(owner, "training", None))
-    if kind in probed:
-        return
-    s, t, x, condition = pytree.tree_map(_plain, (s, t, x, condition))
-    plain = _Plain(field, owner)
-    cuda = [x.device.index] if x.device.type == "cuda" else []
-    with checking("static"), torch.no_grad(), torch.random.fork_rng(cuda):
+    s, t, x, condition = met.arguments
+    with met.quiet():
         refusal, told = None, False
         try:
-            told = probe(plain, s, t, x, condition, elsewhere, noisy)
+            told = probe(met.field, s, t, x, condition, elsewhere, noisy, coarsest)
         except ValueError as error:
             refusal = error
         if refusal is not None:  # what fails on all samples as well says so by itself
             extra = () if condition is None else (condition,)
-            first_value(lambda t, x: plain(time_like(t, x), x, *extra), s, x, bool(extra))
+            first_value(lambda t, x: met.field(time_like(t, x), x, *extra), s, x, bool(extra))
             raise refusal
     if told:
-        probed.add(kind)
+        met.remember()
+
+
+class Occasion(NamedTuple):
+    """A field met with a kind of state for the first time: plain, with plain arguments."""
+
+    field: Field
+    arguments: tuple[Clock, Clock, State, Condition]
+    kind: tuple
+    probed: set[tuple]
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Leave no trace: no derivatives, random numbers as they were."""
+        x = self.arguments[2]
+        cuda = [x.device.index] if x.device.type == "cuda" else []
+        with checking("static"), torch.no_grad(), torch.random.fork_rng(cuda):
+            yield
+
+    def remember(self) -> None:
+        """Let there be no second time."""
+        self.probed.add(self.kind)
+
+
+def occasion(
+    field: Field,
+    s: Clock,
+    t: Clock,
+    x: State,
+    condition: Condition,
+    origin: Any,
+    through: bool,
+    *facts: Any,
+) -> Occasion | None:
+    """Return what to probe a field with, or None if that has been done or cannot be.
+
+    Args:
+        field, s, t, x, condition, origin, through: as in ``probe_once``.
+        facts: what else the outcome of the probe depends on.
+    """
+    if torch.compiler.is_compiling() or is_vmapping() or x.is_meta or not x.numel():
+        return None
+    if not through and (is_transforming() or carries_tangent((s, t, x, condition))):
+        return None
+    given = field if origin is None else origin
+    probed = _memory(given)
+    owner = given if isinstance(given, nn.Module) else getattr(given, "__self__", None)
+    kind = (x.shape[1:], x.dtype, condition is None, getattr(owner, "training", None), *facts)
+    if kind in probed:
+        return None
+    arguments = pytree.tree_map(_plain, (s, t, x, condition))
+    return Occasion(_Plain(field, owner), arguments, kind, probed)
 
 
 def _memory(field: Any) -> set[tuple]:

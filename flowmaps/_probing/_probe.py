@@ -13,7 +13,7 @@ from flowmaps._transforms import is_transformed
 from flowmaps._typing import Clock, Condition, Field, State
 from flowmaps.errors import FlowMapError
 
-__all__ = ["probe"]
+__all__ = ["probe", "rounding"]
 
 _ROUNDING = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far coarser arithmetic inside the field may make its values depend on the batch, relative."""
@@ -45,6 +45,7 @@ def probe(
     condition: Condition,
     elsewhere: bool = False,
     noisy: bool = False,
+    coarsest: torch.dtype | None = None,
 ) -> bool:
     """Refuse a field that does not treat every sample alone.
 
@@ -59,6 +60,7 @@ def probe(
         condition: pytree or None.
         elsewhere: ask outside the spans too, where else all times would be one.
         noisy: let a field pass that gives two values for the same arguments.
+        coarsest: the dtype that the field computes in, if that is coarser than x's.
 
     Returns:
         Whether two times could be told apart.
@@ -75,7 +77,8 @@ def probe(
     apart = apart or beside is not None
     beside = _evaluate(field, pair) if beside is None else beside
     single = _evaluate(field, pair.take([1]))
-    fault = _fault(field, pair.take([1, 1]), twice, beside[1], single[0], _tolerance(field, x))
+    relative = rounding(field, x, coarsest)
+    fault = _fault(field, pair.take([1, 1]), twice, beside[1], single[0], relative)
     if fault is not None and not (noisy and fault is _NOISE):
         raise ValueError(fault)
     return apart
@@ -193,9 +196,9 @@ def _picked(condition: Condition, rows: list[int]) -> Condition:
     return pytree.tree_map(lambda leaf: None if leaf is None else leaf[rows], condition)
 
 
-def _tolerance(field: Field, x: State) -> float:
+def rounding(field: Field, x: State, coarsest: torch.dtype | None = None) -> float:
     """Return the relative rounding of the coarsest arithmetic that the field may use."""
-    dtypes = {x.dtype}
+    dtypes = {x.dtype} if coarsest is None else {coarsest}
     if torch.is_autocast_enabled(x.device.type):
         dtypes.add(torch.get_autocast_dtype(x.device.type))
     module = field if isinstance(field, nn.Module) else getattr(field, "__self__", None)

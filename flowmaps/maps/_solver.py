@@ -26,6 +26,8 @@ from flowmaps.maps._times import TimeSet
 from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._gradients import check_gradient
 from flowmaps.solvers._options import check_options
+from flowmaps.solvers._ravel import ravel
+from flowmaps.solvers._separable import check_separable
 
 __all__ = ["SolverFlowMap"]
 
@@ -200,7 +202,8 @@ class SolverFlowMap(FlowMap):
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         clock = as_clock(t, x, "t")
         probe_once(self.field, clock, clock, x, condition, through=True)
-        return BoundField(self.field, condition)(clock, x)
+        x, field, rebuild = ravel(x, self.field)
+        return rebuild(BoundField(field, condition)(clock, x))
 
     def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
         """Go once through the sorted times, later ones and earlier ones than s apart.
@@ -237,13 +240,20 @@ class SolverFlowMap(FlowMap):
     ) -> Tensor:
         begin, end = as_clock(s, x, "s"), as_clock(t, x, "t")
         probe_once(self.field, begin, end, x, condition, through=True)
+        method = self._options["method"]
+        if isinstance(method, solvers.Symplectic):
+            real, field, _ = ravel(x, self.field)
+            check_separable(method, field, begin, end, real, condition, origin=self.field)
         if not self._by_relation(s, t):
             return self._solved(begin, end, x, condition)
-        field = BoundField(self.field, condition)
         fixed_begin, fixed_end = begin.detach(), end.detach()
-        x = _END_STEP.step(field, begin, fixed_begin - begin, x).x
+        x = self._end_step(begin, fixed_begin, x, condition)
         y = self._solved(fixed_begin, fixed_end, x, condition)
-        return _END_STEP.step(field, fixed_end, end - fixed_end, y).x
+        return self._end_step(fixed_end, end, y, condition)
+
+    def _end_step(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
+        x, field, rebuild = ravel(x, self.field)
+        return rebuild(_END_STEP.step(BoundField(field, condition), s, t - s, x).x)
 
     def _by_relation(self, s: float | Tensor, t: float | Tensor) -> bool:
         if self._derivatives == "independent" or not by_relation_allowed():

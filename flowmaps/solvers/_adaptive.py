@@ -87,6 +87,7 @@ def search(
     record: bool,
     attempt: Advance = advance,
     burst: Burst | None = None,
+    spent: Codes | None = None,
 ) -> Searched:
     """March every sample from s to t by error control.
 
@@ -97,15 +98,18 @@ def search(
         record: whether to keep the grid.
         attempt: ``advance`` or its compiled form.
         burst: many attempts at once, where none is to be recorded.
+        spent: attempts that the samples have made before, towards their bound.
     """
     if not problem.differentiated:
         x, first = x.detach(), first.detach()
     with nullcontext() if problem.differentiated else torch.no_grad():
         nodes = Nodes(problem) if record else None
-        march = _march(problem, begin(problem, x, first), nodes, attempt, burst)
+        start = begin(problem, x, first, spent)
+        march = _march(problem, start, nodes, attempt, burst)
         fractions = None if nodes is None else nodes.fractions()
         time = torch.where(march.code == SUCCESS, problem.t, problem.s + march.elapsed)
-    return Searched(march.x, time, march.code, _statistics(problem, march), fractions)
+    counts = _statistics(problem, march, start.attempts)
+    return Searched(march.x, time, march.code, counts, fractions)
 
 
 def _march(
@@ -147,13 +151,14 @@ def _count(mask: Mask) -> int:
     return 0 if mask.is_meta else int(mask.sum().item())
 
 
-def _statistics(problem: Problem, march: March) -> Statistics:
+def _statistics(problem: Problem, march: March, spent: Codes) -> Statistics:
     cost = problem.method.evaluations(known_first=True) + (not problem.method.reuses_last)
     cost += problem.method.linear_evaluations(march.x)
     guess = 1 if problem.controller.first_step is None else 0
+    attempts = march.attempts - spent
     return Statistics(
-        steps=march.attempts,
+        steps=attempts,
         accepted=march.accepted,
-        rejected=march.attempts - march.accepted,
-        evaluations=1 + guess + cost * march.attempts,
+        rejected=attempts - march.accepted,
+        evaluations=1 + guess + cost * attempts,
     )

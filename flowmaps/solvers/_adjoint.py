@@ -95,7 +95,7 @@ def by_adjoint(
     conditions = [a for a in pytree.tree_leaves(start.field.extra) if _has_gradient(a)]
     known = (start.s, start.t, start.x, *conditions)
     parameters = _parameters((start.first, last), known, holds, gradient.parameters is not None)
-    done = Start(start.field, *(part.detach() for part in start[1:]))
+    done = Start(start.field, *(part.detach() for part in start[1:5]))
     plan = _Plan(done, driven, last.detach(), settings, parameters)
     inputs = (start.s, start.t, start.x, *conditions, *parameters)
     return replace(driven, x=_Adjoint.apply(plan, end, *inputs), recorded=None)

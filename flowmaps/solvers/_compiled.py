@@ -108,7 +108,8 @@ def _rebuild(problem: Problem) -> Callable[[list[Tensor]], Problem]:
     field = problem.field.undetached.field
     leaves, structure = pytree.tree_flatten(problem.field.undetached.condition)
     present = [leaf is not None for leaf in leaves]
-    method, controller, max_steps = problem.method, problem.controller, problem.max_steps
+    method, controller = problem.method, problem.controller
+    max_steps, modulus = problem.max_steps, problem.modulus
 
     def rebuild(constants: list[Tensor]) -> Problem:
         s, t, rtol, atol, first, last, *rest = constants
@@ -116,6 +117,6 @@ def _rebuild(problem: Problem) -> Callable[[list[Tensor]], Problem]:
         filled = [next(given) if there else None for there in present]
         condition = pytree.tree_unflatten(filled, structure)
         bound = Detached(BoundField(field, condition, bounds=(first, last)))
-        return Problem(bound, method, controller, s, t, rtol, atol, max_steps)
+        return Problem(bound, method, controller, s, t, rtol, atol, max_steps, modulus=modulus)
 
     return rebuild

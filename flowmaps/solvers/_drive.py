@@ -1,8 +1,8 @@
 """The three ways through an interval: equal steps, a searched grid, a foreign solver."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,13 +33,17 @@ __all__ = [
 
 
 class Start(NamedTuple):
-    """Where a solve starts: the bound field, both clocks, the states and the field there."""
+    """Where a solve starts: the bound field, both clocks, the states and the field there.
+
+    ``attempts`` are those that samples have made before, towards their bound.
+    """
 
     field: BoundField
     s: Clock
     t: Clock
     x: State
     first: State
+    attempts: Codes | None = None
 
 
 class Recorded(NamedTuple):
@@ -52,7 +56,7 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True)
 class Driven:
-    """End states and times, codes and counts, the steps if they were recorded.
+    """End states and times, codes and counts, the steps and the nodes if they were recorded.
 
     ``saved`` are states at asked times, (n_times, batch, *event), where no interpolant gives them.
     """
@@ -63,6 +67,7 @@ class Driven:
     statistics: Statistics
     recorded: Recorded | None = None
     saved: Tensor | None = None
+    nodes: Tensor | None = None
 
 
 def by_fixed_steps(
@@ -72,7 +77,7 @@ def by_fixed_steps(
     fractions = uniform(steps, start.s)
     x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
     counts = _counts(start.s, steps, 1 + replay_evaluations(method, steps, record, x))
-    return Driven(x, start.t.detach(), _finite_code(x), counts, recorded)
+    return Driven(x, start.t.detach(), _finite_code(x), counts, recorded, nodes=fractions)
 
 
 def by_search(
@@ -85,6 +90,8 @@ def by_search(
     gradient: DiscreteGradient,
     start: Start,
     compiled: tuple[Hashable, str] | None = None,
+    modulus: Callable[[Tensor], Tensor] | None = None,
+    keep_nodes: bool = False,
 ) -> Driven:
     """Search the grid without derivatives; follow it again for these and for interpolants.
 
@@ -100,22 +107,25 @@ def by_search(
         field, clocks = start.field, (start.s, start.t)
     else:
         field, clocks = Detached(start.field), (start.s.detach(), start.t.detach())
-    problem = Problem(field, method, controller, *clocks, rtol, atol, max_steps, through)
+    bounds = rtol, atol, max_steps
+    problem = Problem(field, method, controller, *clocks, *bounds, through, modulus)
     repeat = record or (carried and not through)
-    fast = {}
+    fast: dict[str, Any] = {}
     if compiled is not None and not is_transforming() and not carries_tangent(sources):
         fast["attempt"], fast["burst"] = compiled_search(problem, *compiled)
-    found = search(problem, start.x, start.first, record=repeat, **fast)
+    spent = start.attempts
+    found = search(problem, start.x, start.first, repeat or keep_nodes, spent=spent, **fast)
     if through:  # no step was taken where the span is zero
         rise = per_sample(start.t - start.s, start.x) * start.first
         still = shaped_like(clocks[0] == clocks[1], start.x)
         found = found._replace(x=torch.where(still, start.x + rise, found.x))
-    if found.fractions is None:
-        return Driven(found.x, found.time.detach(), found.code, found.statistics)
+    nodes = None if found.fractions is None else found.fractions.detach()
+    if not repeat or found.fractions is None:
+        return Driven(found.x, found.time.detach(), found.code, found.statistics, nodes=nodes)
     x, recorded = _follow(method, start, found.fractions, record, gradient.checkpoint)
     again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record, x)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
-    return Driven(x, found.time.detach(), found.code, counts, recorded)
+    return Driven(x, found.time.detach(), found.code, counts, recorded, nodes=nodes)
 
 
 def least_tolerances(rtol: Tensor, atol: Tensor, x: State) -> tuple[Tensor, Tensor]:
@@ -128,7 +138,7 @@ def by_backend(
     method: TorchDiffEq, start: Start, rtol: Tensor, atol: Tensor, max_steps: int
 ) -> Driven:
     """Let torchdiffeq integrate; its own failures become one code for the whole batch."""
-    y, calls, failure = method.integrate(*start, rtol, atol, max_steps)
+    y, calls, failure = method.integrate(*start[:5], rtol, atol, max_steps)
     if failure is not None:
         code = torch.full_like(start.s, int(failure), dtype=torch.long)
         return Driven(start.x, start.s.detach(), code, _counts(start.s, 0, 1 + calls))
@@ -138,7 +148,7 @@ def by_backend(
 def _follow(
     method: Stepper, start: Start, fractions: Tensor, record: bool, sparing: bool
 ) -> tuple[State, Recorded | None]:
-    field, s, t, x, first = start
+    field, s, t, x, first, _ = start
     followed = follow(method, field, fractions, s, t, x, first, record, sparing)
     if followed.states is None or followed.slopes is None:
         return followed.x, None

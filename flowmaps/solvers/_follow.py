@@ -132,10 +132,11 @@ def _sparing(run: Callable[..., Segment], *arguments: Any) -> Segment:
 
 def replay_evaluations(method: Stepper, steps: Any, record: bool, x: State) -> Any:
     """Count the field evaluations of ``follow``, the first value known; steps: number or tensor."""
-    cost = method.evaluations(known_first=True) + method.linear_evaluations(x)
+    linear = method.linear_evaluations(x)
+    known, unknown = (method.evaluations(known_first=known) + linear for known in (True, False))
     dense = method.dense_evaluations if record else 0
     if method.reuses_last:
-        return steps * (cost + dense)
+        return steps * (known + dense)
     if record:
-        return steps * (cost + 1 + dense)
-    return steps * (cost + 1) - 1
+        return steps * (known + 1 + dense)
+    return known + (steps - 1) * unknown

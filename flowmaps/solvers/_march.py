@@ -39,10 +39,19 @@ class March(NamedTuple):
     accepted: Codes
 
 
-def begin(problem: Problem, x: State, first: State) -> March:
-    """Return the start of every sample; ``first`` is the field at (s, x)."""
+def begin(problem: Problem, x: State, first: State, spent: Codes | None = None) -> March:
+    """Return the start of every sample.
+
+    Args:
+        problem: what to solve.
+        x: states at s, (batch, *event).
+        first: the field there.
+        spent: attempts that the samples have made before, towards their bound.
+    """
     span = problem.span
-    code = torch.where(span == 0, int(Result.SUCCESS), RUNNING)
+    attempts = torch.zeros_like(span, dtype=torch.long) if spent is None else spent
+    code = torch.where(attempts < problem.max_steps, RUNNING, int(Result.MAX_STEPS))
+    code = torch.where(span == 0, int(Result.SUCCESS), code)
     finite = finite_samples(x) & finite_samples(first) & torch.isfinite(span)
     code = torch.where(finite, code, int(Result.NOT_FINITE))
     h = initial_step(problem, x, first)
@@ -58,7 +67,7 @@ def begin(problem: Problem, x: State, first: State) -> March:
         earlier=torch.ones_like(span),
         rejected=torch.zeros_like(finite),
         code=code,
-        attempts=torch.zeros_like(code),
+        attempts=attempts,
         accepted=torch.zeros_like(code),
     )
 

@@ -17,6 +17,7 @@ from flowmaps._typing import Count
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._method import Method, Stepper
+from flowmaps.solvers._numbers import as_real, finest_rtol
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
 __all__ = ["Tolerance", "backend_of", "check_options", "refuse_lost_tangents", "tolerance_like"]
@@ -109,28 +110,35 @@ def tolerance_like(tolerance: Tolerance, given: Any, x: Tensor, name: str) -> Te
         tolerance: checked before: a number, numbers that broadcast against one sample's event, or
             a pytree of such in the structure of the state.
         given: the state as the user gave it.
-        x: the same as one tensor (batch, *event).
+        x: the same as one real tensor (batch, *event).
         name: what to call it in errors.
 
     Raises:
         ValueError: if it does not broadcast, or has another structure.
     """
     if isinstance(tolerance, Real):
-        return torch.tensor(float(tolerance), dtype=x.dtype, device=x.device)
-    if isinstance(given, Tensor):
-        return fit_event(as_numbers(tolerance, name), x, name)
-    leaves, structure = pytree.tree_flatten(given)
-    try:
-        parts = structure.flatten_up_to(tolerance)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} must be a number or have the structure of the state: {error}"
-        ) from error
-    fitted = [
-        fit_event(as_numbers(part, name), leaf, name).expand(leaf.shape[1:]).flatten()
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
-    return torch.cat(fitted)
+        found = torch.tensor(float(tolerance), dtype=x.dtype, device=x.device)
+    elif isinstance(given, Tensor):
+        found = _fitted(tolerance, given, name)
+    else:
+        leaves, structure = pytree.tree_flatten(given)
+        try:
+            parts = structure.flatten_up_to(tolerance)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} must be a number or have the structure of the state: {error}"
+            ) from error
+        pairs = zip(parts, leaves, strict=True)
+        events = [_fitted(part, leaf, name).expand(as_real(leaf).shape[1:]) for part, leaf in pairs]
+        found = torch.cat([event.flatten() for event in events])
+    return found.clamp_min(finest_rtol(given)) if name == "rtol" else found
+
+
+def _fitted(tolerance: Any, state: Tensor, name: str) -> Tensor:
+    """Return numbers that broadcast against an event, ready for the event in its real form."""
+    if not state.is_complex():
+        return fit_event(as_numbers(tolerance, name), as_real(state), name)
+    return fit_event(as_numbers(tolerance, name), state.real, name)[..., None]
 
 
 def refuse_lost_tangents(tree: Any) -> None:

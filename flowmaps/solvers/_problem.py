@@ -1,5 +1,6 @@
 """What the search for an adaptive grid is asked: field, ends, tolerances."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +26,7 @@ class Problem:
     ``rtol`` and ``atol`` are in x's dtype, 0-d or broadcasting against a sample's event.
     ``differentiated`` tells that derivatives are taken of the search itself: then none may become
     NaN where an error is zero or an attempt is thrown away.
+    ``modulus`` puts the modulus in the place of both parts of complex components, if there are any.
     """
 
     field: Detached | BoundField
@@ -36,6 +38,7 @@ class Problem:
     atol: Tensor
     max_steps: int
     differentiated: bool = False
+    modulus: Callable[[Tensor], Tensor] | None = None
 
     @property
     def span(self) -> Clock:
@@ -70,6 +73,8 @@ class Problem:
 
     def norm(self, error: State, x: State, y: State) -> PerSample:
         """Return the root mean square of error / (atol + rtol max(|x|, |y|)), float64, (batch,)."""
+        if self.modulus is not None:
+            error, x, y = self.modulus(error), self.modulus(x), self.modulus(y)
         scale = self.atol + self.rtol * torch.maximum(x.abs(), y.abs())
         ratio = (error / scale).to(torch.float64)
         if ratio.ndim == 1:

@@ -81,6 +81,7 @@ class Solution:
         final_time: the time that each sample reached, (batch,), float64: the end after success.
         final_state: the state there, also of samples without success.
         dense: the interpolant when asked for, else None.
+        global_error: x minus the true states, estimated, when asked for, like x; else None.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -95,6 +96,7 @@ class Solution:
     final_time: Tensor
     final_state: Any
     dense: DenseOutput | None = None
+    global_error: Any = None
 
     @property
     def success(self) -> Tensor:

@@ -1,6 +1,6 @@
 """The door of the solvers."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
+from flowmaps.solvers._global_error import driven_twice, extrapolated
 from flowmaps.solvers._gradients import (
     ContinuousAdjoint,
     DiscreteGradient,
@@ -34,6 +35,7 @@ from flowmaps.solvers._gradients import (
     check_gradient,
 )
 from flowmaps.solvers._method import Method, Stepper
+from flowmaps.solvers._numbers import half_precision, modulus
 from flowmaps.solvers._options import (
     Tolerance,
     backend_of,
@@ -42,8 +44,10 @@ from flowmaps.solvers._options import (
     tolerance_like,
 )
 from flowmaps.solvers._ravel import ravel
-from flowmaps.solvers._solution import SUCCESS, Solution, raise_failures
+from flowmaps.solvers._separable import check_separable
+from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Solution, raise_failures
 from flowmaps.solvers._stops import by_stretches
+from flowmaps.solvers._symplectic import Symplectic
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 from flowmaps.solvers._tsit5 import Tsit5
 
@@ -64,6 +68,7 @@ def solve(
     controller: Controller | None = None,
     save_at: Times | None = None,
     dense: bool = False,
+    global_error: bool = False,
     max_steps: Count = 10_000,
     throw: bool = True,
     check_field: bool = True,
@@ -81,21 +86,26 @@ def solve(
 
     Args:
         field: ``b(t, x)`` or, with a condition, ``b(t, x, condition)``; t arrives as (batch,) in
-            x's dtype and, unless a whole span is one float32 number, is never outside a sample's
-            own span. It returns x's structure.
+            x's precision, float32 for half ones, and, unless a whole span is one float32 number, is
+            never outside a sample's own span. It returns what is like x.
         s, t: start and end, numbers or tensors of shape () or (batch,), in either order.
-        x: state (batch, *event), float32 or float64, or a pytree of such tensors.
+        x: state (batch, *event), real or complex, or a pytree of such tensors of one precision. In
+            bfloat16 and float16 the field alone computes, or returns float32; sums and times are
+            float32 inside and the result is rounded once.
         condition: tensor or pytree with leading batch axis: all that differs between samples.
         method: ``Tsit5()`` by default; ``Dop853()`` for tight tolerances, ``Rodas5P()`` for stiff
             fields. Methods without an error estimate, such as ``RK4()``, need ``steps``.
-        rtol, atol: tolerances of the local error: numbers, or for every component numbers that
-            broadcast against one sample's event (for a pytree, in its structure); an rtol below ten
-            rounding units of x's dtype is raised to that.
+        rtol, atol: tolerances of the local error, by the modulus where x is complex: numbers, or
+            for every component numbers that broadcast against one sample's event (for a pytree, in
+            its structure); an rtol below ten rounding units of x's dtype is raised to that, in
+            bfloat16 and float16 to one, as only the field rounds so coarsely.
         steps: number of equal steps over each sample's own span; switches error control off.
         controller: step-size controller, ``PI()`` by default.
         save_at: times (n_times,) or (n_times, batch) at which ``solution.x`` gives the states
             instead of at t.
         dense: keep the interpolant; ``solution(t_eval)`` then evaluates it.
+        global_error: estimate the error of ``solution.x``, what all steps have added up to, as
+            ``solution.global_error``: two half steps more for every accepted step.
         max_steps: bound on attempted steps of a sample.
         throw: raise SolveError if any sample fails; otherwise, and always in a compiled graph,
             failed samples are NaN, as are all gradients through them, those of shared parameters
@@ -133,8 +143,9 @@ def solve(
         from flowmaps.solvers._uncompiled import solve_uncompiled as uncompiled
 
         options = dict(method=method, rtol=rtol, atol=atol, controller=controller)
-        outputs = dict(save_at=save_at, dense=dense, throw=throw, check_field=check_field)
+        outputs = dict(save_at=save_at, dense=dense, global_error=global_error, throw=throw)
         bounds = dict(max_steps=max_steps, compile=compile, steps=steps, gradient=gradient)
+        bounds["check_field"] = check_field
         return uncompiled(field, s, t, x, condition, **bounds, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
@@ -144,14 +155,17 @@ def solve(
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
     record = dense or save_at is not None
     gradient = check_gradient(gradient, method, steps, dense, save_at is not None)
-    if record and not isinstance(method, Stepper):
+    if not isinstance(method, Stepper) and (record or global_error):
         raise ValueError(
-            f"{method!r} has no dense output for save_at or dense; choose a method of "
-            "flowmaps.solvers such as Tsit5()"
+            f"{method!r} has neither dense output for save_at or dense nor a global error; choose "
+            "a method of flowmaps.solvers such as Tsit5()"
         )
+    if global_error and not isinstance(gradient, DiscreteGradient):
+        raise ValueError("global_error needs the steps themselves: take DiscreteGradient(...)")
     given, state = field, x
     x, field, rebuild = ravel(x, field)
     _check_solvable(x)
+    half = half_precision(state)
     check_condition(condition, x)
     begin, end = as_clock(s, x, "s"), as_clock(t, x, "t")
     rows = None if save_at is None else time_rows(save_at, begin, "save_at")
@@ -166,27 +180,40 @@ def solve(
     first = bound.first(begin, moving)
     refuse_lost_tangents((begin, end, x, condition, first))
     if check_field:
-        probe_once(field, begin, end, x, condition, origin=given, elsewhere=False)
+        probe_once(field, begin, end, x, condition, given, elsewhere=False, coarsest=half)
+        if isinstance(method, Symplectic):
+            check_separable(method, field, begin, end, x, condition, given, coarsest=half)
     warn_of_coarse_times(bound, begin, end, x, first)
     start = Start(bound, begin, end, moving, first)
     # Made where there is error control alone: a graph of equal steps is to hold no constants.
     tolerances = partial(_tolerances, rtol, atol, state, x)
+    stops = ()
     if steps is not None:
         assert isinstance(method, Stepper)
-        drive = partial(by_fixed_steps, method, steps)
+        stretch = partial(by_fixed_steps, method, steps)
     else:
         key = None if backend is None else (_key(given, state, condition), backend)
-        drive = partial(_adaptively, method, controller, tolerances(), max_steps, key)
+        search = dict(compiled=key, modulus=modulus(state), keep_nodes=global_error)
+        stretch = partial(_stretch, method, controller, tolerances(), max_steps, search)
+        stops = () if isinstance(method, TorchDiffEq) else tuple(controller.stops)
+    drive = partial(_whole, stretch, stops)
+    runs: Sequence[Driven]
     if isinstance(gradient, ContinuousAdjoint):
         settings = adjoint_settings(gradient, method, controller, tolerances(), max_steps, throw)
         solved = partial(by_adjoint, gradient, drive, settings, given)
-        driven = solved(start) if rows is None else along_by_adjoint(solved, start, rows)
+        runs = [solved(start) if rows is None else along_by_adjoint(solved, start, rows)]
     else:
         assert isinstance(gradient, DiscreteGradient)
-        driven = drive(record, gradient, start)
+        if global_error and isinstance(method, Stepper):
+            one = partial(stretch, record, gradient)
+            runs = driven_twice(method, record, one, stops, start)
+        else:
+            runs = [drive(record, gradient, start)]
     if still is not None:
-        driven = _at_rest(driven, still, x)
-    solution = _solution(driven, begin, end, rebuild, rows, dense)
+        runs = [_at_rest(run, still, x) for run in runs]
+    if half is not None:
+        runs = [_held(run, half) for run in runs]
+    solution = _solution(method, runs, begin, end, rebuild, rows, dense)
     if throw and not torch.compiler.is_compiling():
         raise_failures(solution, begin, end)
     return solution
@@ -196,23 +223,33 @@ def _tolerances(rtol: Tolerance, atol: Tolerance, state: Any, x: Tensor) -> tupl
     return tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
 
 
-def _adaptively(
+def _stretch(
     method: Method,
     controller: Controller,
     tolerances: tuple[Tensor, Tensor],
     max_steps: int,
-    compiled: tuple[Hashable, str] | None,
+    search: dict[str, Any],
     record: bool,
     gradient: DiscreteGradient,
     start: Start,
 ) -> Driven:
-    """Solve by error control: ours, from stop to stop where there are any, or torchdiffeq's."""
+    """Solve by error control without a stop: ours, or torchdiffeq's."""
     if isinstance(method, TorchDiffEq):
         return by_backend(method, start, *tolerances, max_steps)
     assert isinstance(method, Stepper)
-    search = partial(by_search, method, controller, *tolerances, max_steps)
-    drive = partial(search, record, gradient, compiled=compiled)
-    stops = tuple(controller.stops)
+    facts = *tolerances, max_steps, record, gradient
+    return by_search(method, controller, *facts, start, **search)
+
+
+def _whole(
+    stretch: Callable[..., Driven],
+    stops: tuple[float, ...],
+    record: bool,
+    gradient: DiscreteGradient,
+    start: Start,
+) -> Driven:
+    """Drive the whole way, from stop to stop where there are any."""
+    drive = partial(stretch, record, gradient)
     return by_stretches(drive, start, stops) if stops else drive(start)
 
 
@@ -234,25 +271,29 @@ def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
     return replace(driven, x=y, code=torch.where(fine, SUCCESS, driven.code))
 
 
+def _held(driven: Driven, dtype: torch.dtype) -> Driven:
+    """Let samples fail whose states are too large for the dtype in which they are returned."""
+    lost = (driven.code == SUCCESS) & ~finite_samples(driven.x.detach().to(dtype))
+    return replace(driven, code=torch.where(lost, NOT_FINITE, driven.code))
+
+
 def _solution(
-    driven: Driven,
+    method: Method,
+    runs: Sequence[Driven],
     s: Clock,
     t: Clock,
     rebuild: Callable[[Tensor], Any],
     rows: Tensor | None,
     dense: bool,
 ) -> Solution:
-    """Put the outcome together; samples without success read NaN, values and derivatives alike."""
-    spoil = torch.where(driven.code == SUCCESS, 1.0, torch.nan)
-    x, interpolant, recorded = driven.x * per_sample(spoil, driven.x), None, driven.recorded
-    if recorded is not None:
-        interpolant = DenseOutput(
-            s, t, recorded.fractions, recorded.states, recorded.slopes, rebuild
-        )
-        if rows is not None:
-            x = interpolant.at(rows, "save_at") * per_sample(spoil, driven.x)
-    elif driven.saved is not None:
-        x = driven.saved * per_sample(spoil, driven.x)
+    """Put the outcome together; a second run is that which tells the error of the first."""
+    driven = runs[0]
+    (x, interpolant), *fine = [_outcome(run, s, t, rebuild, rows) for run in runs]
+    error = None
+    if fine:
+        assert isinstance(method, Stepper)
+        order = method.order if rows is None else min(method.order, method.dense_order + 1)
+        error = rebuild(extrapolated(x, fine[0][0], order))
     return Solution(
         rebuild(x),
         driven.code,
@@ -260,12 +301,33 @@ def _solution(
         driven.time,
         rebuild(driven.x),
         interpolant if dense else None,
+        error,
     )
+
+
+def _outcome(
+    driven: Driven,
+    s: Clock,
+    t: Clock,
+    rebuild: Callable[[Tensor], Any],
+    rows: Tensor | None,
+) -> tuple[Tensor, DenseOutput | None]:
+    """Return x at the end or at the rows, and the interpolant if the steps were recorded.
+
+    Samples without success read NaN, values and derivatives alike.
+    """
+    recorded = driven.recorded
+    spoil = per_sample(torch.where(driven.code == SUCCESS, 1.0, torch.nan), driven.x)
+    if recorded is None:
+        return (driven.x if driven.saved is None else driven.saved) * spoil, None
+    interpolant = DenseOutput(s, t, recorded.fractions, recorded.states, recorded.slopes, rebuild)
+    return (driven.x if rows is None else interpolant.at(rows, "save_at")) * spoil, interpolant
 
 
 def _check_solvable(x: Tensor) -> None:
     check_state(x)
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(
-            f"solvers compute in float32 or float64, got {x.dtype}; convert x with .float()"
+            "solvers take float32, float64, complex64, complex128, bfloat16 and float16, "
+            f"got {x.dtype}; convert x with .float()"
         )

@@ -53,13 +53,14 @@ def in_stretches(
     """
     stretches = []
     start = start._replace(t=ends[1], field=between(ends[0], ends[1], start.x))
-    stuck = torch.zeros_like(start.s, dtype=torch.bool)
+    stuck, attempts = torch.zeros_like(start.s, dtype=torch.bool), None
     for k, end in enumerate(ends[1:]):
         if stretches:
             before = stretches[-1].driven
             begin, end = (torch.where(stuck, before.time, a) for a in (ends[k], end))
             field = between(begin, end, before.x)
-            start = Start(field, begin, end, before.x, field(begin, before.x))
+            attempts = before.statistics.steps + (0 if attempts is None else attempts)
+            start = Start(field, begin, end, before.x, field(begin, before.x), attempts)
         stretches.append(Stretch(start.s, end, drive(start)))
         stuck = stuck | (stretches[-1].driven.code != SUCCESS)
     return stretches

@@ -1,25 +1,36 @@
 """The step that all explicit symplectic methods for separable Hamiltonians share."""
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
 
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Field, State
 from flowmaps.solvers._method import Step, Stepper
 from flowmaps.solvers._runge_kutta import plus
 
-__all__ = ["Symplectic"]
+__all__ = ["Part", "Symplectic"]
+
+
+class Part(NamedTuple):
+    """A drift, or else a kick: its length and its time, as fractions of the step."""
+
+    drifts: bool
+    length: float
+    time: float
 
 
 class Symplectic(Stepper):
     """Drifts and kicks in turn, of fixed steps; a subclass is their coefficients with its order.
 
     For H(q, p, t) = T(p, t) + V(q, t), that is b(t, (q, p)) = (dT/dp, -dV/dq): dq/dt depends on p
-    and time alone, dp/dt on q and time alone. A field that is not of this form is not refused; the
-    step is then neither symplectic nor of its order.
+    and time alone, dp/dt on q and time alone. For a field that is not of this form a step is
+    neither symplectic nor of its order; ``solve`` probes the field once and refuses it.
 
-    The last axis of the state holds the positions q and then as many momenta p; a pair ``(q, p)``
-    of tensors of one size does as well. A drift moves q by the q half of the field at the present
+    The last axis of the state holds the positions q and then as many momenta p. In a pytree such as
+    ``(q, p)``, all numbers in the order of its leaves, the first half are positions; of a complex
+    tensor, the real parts. A drift moves q by the q half of the field at the present
     state, a kick p by its p half. As only the whole field is given, each drift and each kick is one
     evaluation of it, half of which is used.
 
@@ -47,6 +58,10 @@ class Symplectic(Stepper):
 
     drifts: tuple[float, ...]
     kicks: tuple[float, ...]
+    parts: tuple[Part, ...]
+
+    def __init_subclass__(cls) -> None:
+        cls.parts = tuple(_in_turn(cls.drifts, cls.kicks))
 
     def step(self, field: Field, t: Clock, h: Clock, x: State, first: State | None = None) -> Step:
         """Advance x from t to t + h; see Stepper.step.
@@ -54,31 +69,28 @@ class Symplectic(Stepper):
         Raises:
             ValueError: if the last axis does not hold two halves.
         """
-        half, width = self._half(x), per_sample(h, x)
-        q, p, drifted, kicked = x[..., :half], x[..., half:], 0.0, 0.0
-        stages: list[Tensor] = []
-
-        def value(fraction: float) -> Tensor:
-            if not stages and first is not None:
-                stages.append(first)
+        half, width = self.half(x), per_sample(h, x)
+        q, p, stages = x[..., :half], x[..., half:], [] if first is None else [first]
+        for k, part in enumerate(self.parts):
+            if k or first is None or part.time:
+                stages.append(field(plus(t, part.time, h), torch.cat([q, p], dim=-1)))
+            rate = width * stages[-1]
+            if part.drifts:
+                q = plus(q, part.length, rate[..., :half])
             else:
-                stages.append(field(plus(t, fraction, h), torch.cat([q, p], dim=-1)))
-            return width * stages[-1]
-
-        for drift, kick in zip(self.drifts, (*self.kicks, 0.0), strict=True):
-            if drift:
-                q = plus(q, drift, value(kicked)[..., :half])
-                drifted += drift
-            if kick:
-                p = plus(p, kick, value(drifted)[..., half:])
-                kicked += kick
+                p = plus(p, part.length, rate[..., half:])
         return Step(torch.cat([q, p], dim=-1), None, tuple(stages), None)
 
     def evaluations(self, known_first: bool) -> int:
         """Count the field evaluations of one step: its drifts and kicks."""
-        return sum(weight != 0 for weight in (*self.drifts, *self.kicks)) - known_first
+        return len(self.parts) - (known_first and not self.parts[0].time)
 
-    def _half(self, x: State) -> int:
+    def half(self, x: State) -> int:
+        """Return the number of positions on the last axis.
+
+        Raises:
+            ValueError: if there are not as many momenta.
+        """
         length = x.shape[-1] if x.ndim > 1 else 1
         if length % 2:
             raise ValueError(
@@ -86,3 +98,15 @@ class Symplectic(Stepper):
                 f"of the state, got shape {tuple(x.shape)}; give (batch, ..., 2 n) or a pair (q, p)"
             )
         return length // 2
+
+
+def _in_turn(drifts: Sequence[float], kicks: Sequence[float]) -> Iterator[Part]:
+    """Yield drifts and kicks at the times to which the others have come."""
+    drifted = kicked = 0.0
+    for drift, kick in zip(drifts, (*kicks, 0.0), strict=True):
+        if drift:
+            yield Part(True, drift, kicked)
+            drifted += drift
+        if kick:
+            yield Part(False, kick, drifted)
+            kicked += kick

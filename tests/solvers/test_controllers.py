@@ -1,6 +1,7 @@
 """Controllers: factors within limits, first and longest steps, shared steps, stops at jumps."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flowmaps.solvers import PI, PID, Dopri5, I, Result, Tsit5, solve
+from flowmaps.solvers import PI, PID, Dopri5, I, Result, Solution, Tsit5, solve
 
 CONTROLLERS = [I(), PI(), PID(), I(safety=0.5), PI(longest=2.0, shortest=0.5), PI(shared=True)]
 
@@ -188,6 +189,26 @@ def test_a_failure_before_a_stop_stays_a_failure() -> None:
     assert found.result.tolist() == [Result.STEP_TOO_SMALL, Result.SUCCESS]
     assert found.final_time[0].item() == pytest.approx(1.0, abs=1e-3)
     assert found.x[1].item() == pytest.approx(-1 / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"dense": True}, {"compile": "eager"}], ids=str)
+def test_the_bound_on_steps_is_that_of_the_whole_way(options: dict[str, Any]) -> None:
+    rate = torch.tensor([[1.0], [50.0], [5.0]])
+    field = lambda t, x, rate: -rate * x  # noqa: E731
+    options = {"controller": PI(stops=(0.25, 0.5, 0.75)), **options}
+
+    def run(max_steps: int) -> Solution:
+        x = torch.ones(3, 1)
+        return solve(field, 0.0, 1.0, x, rate, max_steps=max_steps, throw=False, **options)
+
+    steps = run(10_000).statistics.steps
+    most = int(steps.max())
+    assert run(most).success.all()
+    for bound in (most - 1, most // 2, int(steps.min())):
+        found = run(bound)
+        assert torch.equal(found.success, steps <= bound)
+        assert set(found.result[steps > bound].tolist()) == {Result.MAX_STEPS}
+        assert torch.equal(found.statistics.steps, steps.clamp_max(bound))
 
 
 # ---------------------------------------------------------------------------- tolerances

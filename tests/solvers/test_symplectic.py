@@ -124,10 +124,35 @@ def test_the_orders_hold_where_both_halves_depend_on_time(method, dop853) -> Non
     exact = torch.from_numpy(dop853(rate, 0.0, t, x[0].numpy()))
     errors = [(by_steps(method, kanai, t, x, n) - exact).abs().max().item() for n in grid]
     assert slope(grid, errors) == pytest.approx(method.order, abs=0.2)
-    # With times held inside the span, the drifts of the triple jump lose theirs, as documented.
+
+
+@pytest.mark.parametrize("method", [*METHODS[:2], Yoshida4(kinetic_time=True)], ids=repr)
+@pytest.mark.parametrize("t", [2.0, -2.0])
+def test_the_orders_hold_where_times_stay_in_the_span(method, t, dop853) -> None:
+    x, grid = torch.tensor([[1.0, 0.3]]), GRIDS[method.order]
+
+    def rate(r: float, y: np.ndarray) -> np.ndarray:
+        return np.array([y[1] * np.exp(-0.5 * r), -np.exp(0.5 * r) * np.sin(y[0])])
+
+    exact = torch.from_numpy(dop853(rate, 0.0, t, x[0].numpy()))
     ends = [solve(kanai, 0.0, t, x, method=method, steps=n).x for n in grid]
     errors = [(end - exact).abs().max().item() for end in ends]
-    assert slope(grid, errors) == pytest.approx(min(method.order, 2), abs=0.2)
+    assert slope(grid, errors) == pytest.approx(method.order, abs=0.2)
+
+
+def test_yoshida_with_times_at_the_middles_asks_inside_the_step() -> None:
+    seen: list[float] = []
+
+    def field(t: Tensor, x: Tensor) -> Tensor:
+        seen.append(t.item())
+        return kanai(t, x)
+
+    method, t, x = Yoshida4(kinetic_time=True), torch.zeros(1), torch.tensor([[1.0, 0.3]])
+    end = method.step(field, t, t + 1, x).x
+    assert len(seen) == 9 and 0.3 < min(seen) <= max(seen) < 0.7
+    assert torch.allclose(method.step(field, t + 1, t - 1, end).x, x, rtol=0, atol=1e-14)
+    there = Yoshida4().step(pendulum, t, t + 0.3, x).x  # the same where time does not matter
+    assert torch.allclose(method.step(pendulum, t, t + 0.3, x).x, there, rtol=0, atol=1e-15)
 
 
 @symmetric
@@ -311,7 +336,7 @@ def test_adaptive_steps_are_refused(method, refused) -> None:
     refused(lambda: solve(pendulum, 0.0, 1.0, torch.ones(1, 2), method=method), ValueError, message)
 
 
-@every_method
+@pytest.mark.parametrize("method", [*METHODS, Yoshida4(kinetic_time=True)], ids=repr)
 @pytest.mark.parametrize("outputs", [{}, {"dense": True}, {"save_at": [0.5]}], ids=str)
 def test_evaluations_are_the_calls_of_the_field(method, outputs) -> None:
     calls = 0
@@ -328,9 +353,84 @@ def test_evaluations_are_the_calls_of_the_field(method, outputs) -> None:
         calls = 0
         step = method.step(field, t, t + 0.1, x, first)
         assert method.evaluations(first is not None) == calls
-        assert torch.equal(step.stages[0], pendulum(t, x))
-    expected = {1: 2, 2: 3, 4: 7}
+        if first is not None:
+            assert step.stages[0] is first
+    expected = {1: 2, 2: 3, 4: 9 if method.config() else 7}
     assert method.evaluations(False) == expected[method.order]
+
+
+# ---------------------------------------------------------------------------- what is refused
+
+
+def charged(t: Tensor, x: Tensor) -> Tensor:
+    """In a magnetic field dq/dt = p - A(q)."""
+    (q, p), turn = halves(x), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    return torch.cat([p - q @ turn, (p - q @ turn) @ turn.T], dim=-1)
+
+
+def rubbed(t: Tensor, x: Tensor) -> Tensor:
+    q, p = halves(x)
+    return torch.cat([p, -torch.sin(q) - 0.1 * p], dim=-1)
+
+
+def interleaved(t: Tensor, x: Tensor) -> Tensor:
+    """Positions and momenta in turn: q1, p1, q2, p2."""
+    a, c, b, d = x.unbind(-1)
+    return torch.stack([c, -a, d, -b], dim=-1)
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("field", "rate", "other"),
+    [(charged, "dq/dt", "q"), (rubbed, "dp/dt", "p"), (interleaved, "dq/dt", "q")],
+)
+@pytest.mark.parametrize("start", [0.0, 0.3])
+def test_what_is_not_separable_is_refused(method, field, rate, other, start, refused) -> None:
+    name, x = type(method).__name__, torch.full((2, 4), start)
+    message = f"{name} needs a separable .* but {rate} of this field depends on {other} too"
+    act = lambda: solve(field, 0.0, 1.0, x, method=method, steps=2)  # noqa: E731
+    refused(act, ValueError, message)
+    refused(act, ValueError, message)  # not the first time alone
+    flow = fm.maps.SolverFlowMap(field, method=method, steps=2)
+    refused(lambda: flow(0.0, 1.0, x), ValueError, message)
+    assert solve(field, 0.0, 1.0, x, method=method, steps=2, check_field=False).success.all()
+
+
+def test_nested_pairs_are_refused_where_their_order_is_another() -> None:
+    q, p = torch.randn(2, 2, 1)
+    pairs = lambda t, z: tuple((p, -q) for q, p in z)  # noqa: E731
+    with pytest.raises(ValueError, match="positions and then as many momenta"):
+        solve(pairs, 0.0, 1.0, ((q, p), (q, p)), method=StormerVerlet(), steps=2)
+    grouped = lambda t, z: (z[1], tuple(-q for q in z[0]))  # noqa: E731
+    end = solve(grouped, 0.0, 1.0, ((q, 2 * q), (p, 2 * p)), method=StormerVerlet(), steps=9).x
+    (a, b), (c, d) = end
+    assert torch.allclose(b, 2 * a) and torch.allclose(d, 2 * c)
+
+
+def test_drifts_that_depend_on_time_are_refused_where_they_leave_the_step(refused) -> None:
+    x = torch.tensor([[1.0, 0.3]])
+    message = r"Yoshida4\(\) asks for dq/dt at times outside .* take Yoshida4\(kinetic_time=True\)"
+    act = lambda: solve(kanai, 0.0, 1.0, x, method=Yoshida4(), steps=2)  # noqa: E731
+    refused(act, ValueError, message)
+    assert solve(driven, 0.0, 1.0, x, method=Yoshida4(), steps=2).success.all()
+    bad: Any = "yes"
+    refused(lambda: Yoshida4(kinetic_time=bad), TypeError, "kinetic_time must be True or False")
+
+
+@every_method
+def test_separable_systems_pass_the_probe_in_every_precision(method) -> None:
+    for field, x in (
+        (kepler, [[0.7, 0.0, 0.0, 1.3]]),
+        (henon_heiles, SMALL),
+        (driven_twice, SMALL),
+    ):
+        for dtype in (torch.float64, torch.float32, torch.bfloat16):
+            start = torch.tensor(x, dtype=dtype)
+            as_is = lambda t, x, field=field: field(t, x).to(x.dtype)  # noqa: E731
+            assert solve(as_is, 0.0, 0.1, start, method=method, steps=1).success.all()
+
+
+SMALL = [[0.1, 0.0, 0.0, 0.2], [0.0, 0.0, 0.0, 0.0]]
 
 
 def test_they_serve_flow_maps() -> None:
