@@ -15,8 +15,11 @@ from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._compiled import compiled_search
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
+from flowmaps.solvers._kept import Kept
 from flowmaps.solvers._method import Stepper
 from flowmaps.solvers._problem import Problem
+from flowmaps.solvers._recorder import Nodes, Recorded
+from flowmaps.solvers._saved import Saved
 from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Statistics
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
@@ -33,23 +36,16 @@ class Start(NamedTuple):
     first: State
 
 
-class Recorded(NamedTuple):
-    """What dense output is made of: nodes (n_steps + 1, batch), see ``Followed`` for the rest."""
-
-    fractions: Tensor
-    states: Tensor
-    slopes: Tensor
-
-
 @dataclass(frozen=True)
 class Driven:
-    """End states and times, codes and counts, and the steps if they were recorded."""
+    """End states and times, codes and counts, and what was recorded: steps, states at times."""
 
     x: State
     time: Clock
     code: Codes
     statistics: Statistics
     recorded: Recorded | None = None
+    saved: Tensor | None = None
 
 
 def by_fixed_steps(method: Stepper, start: Start, steps: int, record: bool) -> Driven:
@@ -69,8 +65,13 @@ def by_search(
     record: bool,
     start: Start,
     compiled: tuple[Hashable, str] | None = None,
+    save_at: Tensor | None = None,
 ) -> Driven:
-    """Search the grid without derivatives; follow it again for these and for interpolants."""
+    """Search the grid without derivatives; follow it again for these.
+
+    Interpolants are kept as they are found; where ``save_at`` (n_times, batch) is all that they
+    are for, the states at these times instead.
+    """
     info = torch.finfo(start.x.dtype)
     rtol, atol = rtol.clamp_min(10 * info.eps), atol.clamp_min(info.tiny)
     clocks = start.s.detach(), start.t.detach()
@@ -79,14 +80,26 @@ def by_search(
     # The condition is named beside the field's first value because a field may ignore it at first.
     sources = (start.s, start.t, start.x, start.first, start.field.extra)
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
-    repeat = record or carries(sources)
+    repeat = carries(sources) or (record and (is_transforming() or start.x.is_meta))
+    nodes = Nodes(problem) if repeat else None
+    kept = Kept() if record and not repeat and save_at is None else None
+    saved = None
+    if record and not repeat and save_at is not None:
+        saved = Saved(problem, save_at, start.x.detach())
+    recorders = [recorder for recorder in (nodes, kept, saved) if recorder is not None]
     fast = {}
     if compiled is not None and not is_transforming() and not carries_tangent(sources):
-        fast["attempt"], fast["burst"] = compiled_search(problem, *compiled)
-    found = search(problem, start.x, start.first, record=repeat, **fast)
-    if found.fractions is None:
-        return Driven(found.x, found.time, found.code, found.statistics)
-    x, recorded = _follow(method, start, found.fractions, record)
+        keeps = kept is not None or saved is not None
+        fast["attempt"], fast["burst"] = compiled_search(problem, *compiled, keep=keeps)
+    found = search(problem, start.x, start.first, recorders, **fast)
+    driven = Driven(found.x, found.time, found.code, found.statistics)
+    if kept is not None:
+        return replace(driven, recorded=kept.finish(problem, found.march))
+    if saved is not None:
+        return replace(driven, saved=saved.finish(found.march))
+    if nodes is None:
+        return driven
+    x, recorded = _follow(method, start, nodes.fractions(), record)
     again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record, x)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
     return Driven(x, found.time, found.code, counts, recorded)

@@ -6,6 +6,7 @@ No in-place writes, no host reads, no branches on data: it runs eagerly, under v
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from flowmaps._checks import finite_samples, shaped_like
 from flowmaps._typing import Clock, Codes, Mask, PerSample, State
@@ -62,11 +63,14 @@ def begin(problem: Problem, x: State, first: State) -> March:
     )
 
 
-def advance(problem: Problem, march: March) -> tuple[March, Mask]:
+def advance(
+    problem: Problem, march: March, keep: bool = False
+) -> tuple[March, Mask, Tensor | None]:
     """Attempt one step of every running sample; finished samples stay as they are.
 
     Returns:
-        Where the samples stand then, and which of them moved.
+        Where the samples stand then, which of them moved, and, if these are to be kept, the slopes
+        of the step's interpolant, (degree, batch, *event).
     """
     running = march.code == RUNNING
     remaining = problem.span - march.elapsed
@@ -74,13 +78,17 @@ def advance(problem: Problem, march: March) -> tuple[March, Mask]:
     if problem.controller.shared:
         last = (last & running).any().expand_as(last)
     h = torch.where(last, remaining, march.h)
-    step = problem.method.step(problem.field, problem.s + march.elapsed, h, march.x, march.first)
+    now = problem.s + march.elapsed
+    step = problem.method.step(problem.field, now, h, march.x, march.first)
     elapsed = torch.where(last, problem.span, march.elapsed + h)
     final = problem.field(problem.s + elapsed, step.x) if step.last is None else step.last
     own = problem.error_ratio(step, march.x)
     own = torch.where(finite_samples(step.x) & finite_samples(final) & (own == own), own, torch.inf)
     ratio = _shared(own, running) if problem.controller.shared else own
     accept = running & (ratio <= 1)
+    slopes = None
+    if keep:
+        slopes = problem.method.slopes(problem.field, now, h, march.x, step, final)
 
     h = _next_step(problem, march, h, ratio, accept)
     elapsed = torch.where(accept, elapsed, march.elapsed)
@@ -98,7 +106,7 @@ def advance(problem: Problem, march: March) -> tuple[March, Mask]:
         attempts,
         march.accepted + accept,
     )
-    return moved, accept
+    return moved, accept, slopes
 
 
 def _shared(ratio: PerSample, running: Mask) -> PerSample:

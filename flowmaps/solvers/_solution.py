@@ -107,9 +107,20 @@ class Solution:
         Raises:
             TypeError, ValueError: for times that cannot be, or a solve without dense output.
         """
+        return self._interpolant()(t_eval)
+
+    def derivative(self, t_eval: Times) -> Any:
+        """Evaluate the time derivative of the dense output; see ``DenseOutput.derivative``.
+
+        Raises:
+            TypeError, ValueError: for times that cannot be, or a solve without dense output.
+        """
+        return self._interpolant().derivative(t_eval)
+
+    def _interpolant(self) -> DenseOutput:
         if self.dense is None:
             raise ValueError("this solution has no dense output; call solve(..., dense=True)")
-        return self.dense(t_eval)
+        return self.dense
 
 
 def raise_failures(solution: Solution, s: Tensor, t: Tensor) -> None:

@@ -162,7 +162,9 @@ def solve(
     else:
         tolerances = tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
         key = None if backend is None else (_key(given, state, condition), backend)
-        driven = _adaptively(method, controller, start, tolerances, max_steps, record, key)
+        # States at times alone need no interpolants, unless the times have derivatives.
+        alone = None if dense or rows is None or carries(rows) else rows
+        driven = _adaptively(method, controller, start, tolerances, max_steps, record, key, alone)
     if still is not None:
         driven = _at_rest(driven, still, x)
     solution = _solution(driven, begin, end, rebuild, rows, dense)
@@ -179,6 +181,7 @@ def _adaptively(
     max_steps: int,
     record: bool,
     compiled: tuple[Hashable, str] | None,
+    save_at: Tensor | None,
 ) -> Driven:
     """Solve by error control: ours, from stop to stop where there are any, or torchdiffeq's."""
     if isinstance(method, TorchDiffEq):
@@ -188,7 +191,7 @@ def _adaptively(
         by_search, method, controller, *tolerances, max_steps, record, compiled=compiled
     )
     stops = tuple(controller.stops)
-    return by_stretches(drive, start, stops) if stops else drive(start)
+    return by_stretches(drive, start, stops) if stops else drive(start, save_at=save_at)
 
 
 def _key(field: Callable[..., Any], state: Any, condition: Condition) -> Hashable:
@@ -220,6 +223,8 @@ def _solution(
     """Put the outcome together; samples without success read NaN, values and derivatives alike."""
     spoil = torch.where(driven.code == SUCCESS, 1.0, torch.nan)
     x, interpolant, recorded = driven.x * per_sample(spoil, driven.x), None, driven.recorded
+    if driven.saved is not None:
+        x = driven.saved * per_sample(spoil, driven.x)
     if recorded is not None:
         interpolant = DenseOutput(
             s, t, recorded.fractions, recorded.states, recorded.slopes, rebuild
