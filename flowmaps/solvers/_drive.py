@@ -14,6 +14,7 @@ from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._compiled import compiled_search
 from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._event import Found
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
 from flowmaps.solvers._kept import Kept
 from flowmaps.solvers._method import Stepper
@@ -38,7 +39,7 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True)
 class Driven:
-    """End states and times, codes and counts, and what was recorded: steps, states at times."""
+    """End states and times, codes and counts; the steps, states at times or events recorded."""
 
     x: State
     time: Clock
@@ -46,6 +47,7 @@ class Driven:
     statistics: Statistics
     recorded: Recorded | None = None
     saved: Tensor | None = None
+    found: tuple[Found, ...] = ()
 
 
 def by_fixed_steps(method: Stepper, start: Start, steps: int, record: bool) -> Driven:

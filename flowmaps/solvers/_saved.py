@@ -106,7 +106,7 @@ class Saved(Recorder):
         start: Tensor,
         slopes: Iterable[Tensor],
     ) -> None:
-        """Evaluate one step for each pair of a row and a sample; slopes as ``horner`` takes them."""
+        """Evaluate one step for each pair of a row and a sample; ``horner`` says which slopes."""
         fractions, since = self.fractions[row, sample], self.since[row, sample]
         theta, offset = in_step(fractions, since, self.span[sample], left, right, start)
         value = start + offset * horner(slopes, theta)

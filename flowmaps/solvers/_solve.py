@@ -1,6 +1,6 @@
 """The door of the solvers."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,10 +22,13 @@ from flowmaps._probing import probe_once
 from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Condition, Count, Mask, Time
 from flowmaps.solvers._bind import BoundField
+from flowmaps.solvers._bound_event import check_events
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
+from flowmaps.solvers._drive_events import by_events
+from flowmaps.solvers._event import Event, as_events, occurrences
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._options import (
     Tolerance,
@@ -35,10 +38,11 @@ from flowmaps.solvers._options import (
     tolerance_like,
 )
 from flowmaps.solvers._ravel import ravel
-from flowmaps.solvers._solution import SUCCESS, Solution, raise_failures
+from flowmaps.solvers._solution import SUCCESS, Solution, raise_failures, succeeded
 from flowmaps.solvers._stops import by_stretches
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 from flowmaps.solvers._tsit5 import Tsit5
+from flowmaps.solvers._watch import LookOut, Seen
 
 __all__ = ["check_options", "solve"]
 
@@ -57,6 +61,7 @@ def solve(
     controller: Controller | None = None,
     save_at: Times | None = None,
     dense: bool = False,
+    events: Event | Sequence[Event] | None = None,
     max_steps: Count = 10_000,
     throw: bool = True,
     check_field: bool = True,
@@ -87,6 +92,10 @@ def solve(
         save_at: times (n_times,) or (n_times, batch) at which ``solution.x`` gives the states
             instead of at t.
         dense: keep the interpolant; ``solution(t_eval)`` then evaluates it.
+        events: an ``Event`` or several, zeros of functions g(t, x) on the way, terminal or recorded
+            in ``solution.events``. Where one is terminal the sample ends there, with success:
+            ``final_time`` is its time, ``x`` the state there; times of ``save_at`` behind it read
+            NaN. Event times and states have first and second derivatives. Not under vmap.
         max_steps: bound on attempted steps of a sample.
         throw: raise SolveError if any sample fails; otherwise, and always in a compiled graph,
             failed samples are NaN, as are all gradients through them, those of shared parameters
@@ -117,12 +126,12 @@ def solve(
         >>> round(solution.x.item(), 4), fm.solvers.Result(solution.result.item()).name
         (0.3679, 'SUCCESS')
     """
-    if torch.compiler.is_compiling() and steps is None:
+    if torch.compiler.is_compiling() and (steps is None or events is not None):
         from flowmaps.solvers._uncompiled import solve_uncompiled as uncompiled
 
         options = dict(method=method, rtol=rtol, atol=atol, controller=controller)
         outputs = dict(save_at=save_at, dense=dense, throw=throw, check_field=check_field)
-        bounds = dict(max_steps=max_steps, compile=compile)
+        bounds = dict(max_steps=max_steps, compile=compile, steps=steps, events=events)
         return uncompiled(field, s, t, x, condition, **bounds, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
@@ -130,10 +139,10 @@ def solve(
     steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
-    record = dense or save_at is not None
-    if record and not isinstance(method, Stepper):
+    record, events = dense or save_at is not None, as_events(events)
+    if (record or events) and not isinstance(method, Stepper):
         raise ValueError(
-            f"{method!r} has no dense output for save_at or dense; choose a method of "
+            f"{method!r} has no dense output for save_at, dense or events; choose a method of "
             "flowmaps.solvers such as Tsit5()"
         )
     given, state = field, x
@@ -156,15 +165,21 @@ def solve(
         probe_once(field, begin, end, x, condition, origin=given, elsewhere=False)
     warn_of_coarse_times(bound, begin, end, x, first)
     start = Start(bound, begin, end, moving, first)
-    if steps is not None:
+    check_events(events, bound, rebuild, begin, end, x, check_field)
+    if steps is not None and not events:
         assert isinstance(method, Stepper)
         driven = by_fixed_steps(method, start, steps, record)
     else:
         tolerances = tolerance_like(rtol, state, x, "rtol"), tolerance_like(atol, state, x, "atol")
         key = None if backend is None else (_key(given, state, condition), backend)
         # States at times alone need no interpolants, unless the times have derivatives.
-        alone = None if dense or rows is None or carries(rows) else rows
-        driven = _adaptively(method, controller, start, tolerances, max_steps, record, key, alone)
+        whole = dense or events or rows is None or carries(rows) or controller.stops
+        alone = {} if whole else {"save_at": rows}
+        watching = {}
+        if events:
+            watching = {"look_out": LookOut(events, rebuild, Seen()), "steps": steps}
+        extra = {"compiled": key, **alone, **watching}
+        driven = _adaptively(method, controller, start, tolerances, max_steps, record, **extra)
     if still is not None:
         driven = _at_rest(driven, still, x)
     solution = _solution(driven, begin, end, rebuild, rows, dense)
@@ -180,18 +195,16 @@ def _adaptively(
     tolerances: tuple[Tensor, Tensor],
     max_steps: int,
     record: bool,
-    compiled: tuple[Hashable, str] | None,
-    save_at: Tensor | None,
+    **extra: Any,
 ) -> Driven:
     """Solve by error control: ours, from stop to stop where there are any, or torchdiffeq's."""
     if isinstance(method, TorchDiffEq):
         return by_backend(method, start, *tolerances, max_steps)
     assert isinstance(method, Stepper)
-    drive = partial(
-        by_search, method, controller, *tolerances, max_steps, record, compiled=compiled
-    )
-    stops = tuple(controller.stops)
-    return by_stretches(drive, start, stops) if stops else drive(start, save_at=save_at)
+    driver = by_events if "look_out" in extra else by_search
+    drive = partial(driver, method, controller, *tolerances, max_steps, record, **extra)
+    stops = () if extra.get("steps") is not None else tuple(controller.stops)
+    return by_stretches(drive, start, stops) if stops else drive(start)
 
 
 def _key(field: Callable[..., Any], state: Any, condition: Condition) -> Hashable:
@@ -221,7 +234,7 @@ def _solution(
     dense: bool,
 ) -> Solution:
     """Put the outcome together; samples without success read NaN, values and derivatives alike."""
-    spoil = torch.where(driven.code == SUCCESS, 1.0, torch.nan)
+    spoil = torch.where(succeeded(driven.code), 1.0, torch.nan)
     x, interpolant, recorded = driven.x * per_sample(spoil, driven.x), None, driven.recorded
     if driven.saved is not None:
         x = driven.saved * per_sample(spoil, driven.x)
@@ -239,6 +252,7 @@ def _solution(
         driven.time,
         rebuild(driven.x),
         interpolant if dense else None,
+        tuple(occurrences(found, len(s), rebuild) for found in driven.found),
     )
 
 

@@ -84,6 +84,16 @@ def test_a_sample_is_the_same_alone_bit_by_bit() -> None:
         assert torch.equal(alone(rows[:, :1]), whole(rows)[:, i : i + 1])
 
 
+def test_stops_outside_every_span_leave_room_for_nothing() -> None:
+    x, rate = torch.ones(2, 1), torch.ones(2)
+    options: Any = {"controller": PI(stops=(-1.0, 0.5, 3.0)), "rtol": 1e-8, "atol": 1e-8}
+    for far in (0.25, 1.0):
+        dense = solve(decay, 0.0, far, x, rate, dense=True, **options)
+        plain = solve(decay, 0.0, far, x, rate, rtol=1e-8, atol=1e-8, dense=True)
+        rows = torch.linspace(0, far, 9)
+        assert torch.allclose(dense(rows), plain(rows), rtol=1e-6)
+
+
 def test_what_is_recorded_costs_no_evaluations() -> None:
     x, rate = torch.ones(3, 1), torch.tensor([0.1, 1.0, 30.0])
     plain = solve(decay, 0.0, 1.0, x, rate).statistics
