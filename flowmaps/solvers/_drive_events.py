@@ -133,7 +133,7 @@ def _repeated(
     fractions = torch.where(ended, (nodes - s) / span, fractions)
     step, sample = crossings.step, crossings.sample
     now, here = nodes[step, sample], states[step, sample]
-    places = Places(now, here, field.select(sample)(now, here))
+    places = Places(now, here, field.select(sample)(now, here) if len(sample) else here)
     counts = driven.statistics
     again = replay_evaluations(method, counts.accepted.clamp_min(1), True, x)
     again = again + torch.bincount(sample, minlength=len(s))
@@ -162,6 +162,8 @@ def _settled(
     lengths, states = length, places.x
     for k, event in enumerate(events):
         rows = (crossings.event == k).nonzero()[:, 0]
+        if not len(rows):  # no field is asked to be one of no samples
+            continue
         own, field = event.select(sample[rows]), start.field.select(sample[rows])
         place = Places(*(part[rows] for part in places))
         settled = settle(method, own, field, *place, length[rows], h[rows], derivatives)

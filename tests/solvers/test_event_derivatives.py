@@ -151,7 +151,7 @@ def test_what_a_function_holds_is_differentiated_too() -> None:
         dual = forward_ad.make_dual(torch.tensor(2.0), torch.tensor(1.0))
         found = solve(line, 0.0, 1.0, torch.zeros(1, 1), events=Event(lambda t, x: x[:, 0] - dual))
         tangent = forward_ad.unpack_dual(found.final_time).tangent
-    assert tangent.item() == pytest.approx(0.25)
+    assert tangent is not None and tangent.item() == pytest.approx(0.25)
 
 
 def test_dense_output_up_to_the_event_is_differentiable() -> None:

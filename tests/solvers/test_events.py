@@ -317,11 +317,14 @@ def test_compiled_code_runs_them_eagerly() -> None:
 
 
 ONE, TWO = torch.ones(1, 2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
+THREE: Any = 3
+PLAIN: Any = spring
+NUMBER: Any = lambda t, x: 0.0  # noqa: E731
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
-    "no event": (lambda: solve(spring, 0, 1, ONE, events=3), TypeError, "must be an Event"),
-    "a function": (lambda: solve(spring, 0, 1, ONE, events=spring), TypeError, "must be an Event"),
-    "not callable": (lambda: Event(3), TypeError, "must be callable"),
-    "terminal": (lambda: Event(spring, terminal=1), TypeError, "True or False"),
+    "no event": (lambda: solve(spring, 0, 1, ONE, events=THREE), TypeError, "must be an Event"),
+    "a function": (lambda: solve(spring, 0, 1, ONE, events=PLAIN), TypeError, "must be an Event"),
+    "not callable": (lambda: Event(THREE), TypeError, "must be callable"),
+    "terminal": (lambda: Event(spring, terminal=THREE), TypeError, "True or False"),
     "direction": (lambda: Event(spring, direction=2), ValueError, "-1, 0 or 1"),
     "checks": (lambda: Event(spring, checks=0), ValueError, "checks"),
     "shape": (
@@ -330,7 +333,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         r"shape \(2,\), got \(2, 2\)",
     ),
     "no tensor": (
-        lambda: solve(spring, 0, 1, ONE, events=Event(lambda t, x: 0.0)),
+        lambda: solve(spring, 0, 1, ONE, events=Event(NUMBER)),
         ValueError,
         r"shape \(1,\), got float",
     ),

@@ -97,7 +97,8 @@ def test_stops_outside_every_span_leave_room_for_nothing() -> None:
 def test_what_is_recorded_costs_no_evaluations() -> None:
     x, rate = torch.ones(3, 1), torch.tensor([0.1, 1.0, 30.0])
     plain = solve(decay, 0.0, 1.0, x, rate).statistics
-    for extra in ({"dense": True}, {"save_at": [0.5]}):
+    extras: list[dict[str, Any]] = [{"dense": True}, {"save_at": [0.5]}]
+    for extra in extras:
         assert torch.equal(
             solve(decay, 0.0, 1.0, x, rate, **extra).statistics.evaluations, plain.evaluations
         )
