@@ -60,7 +60,7 @@ class Event:
         object.__setattr__(self, "checks", as_count(self.checks, "checks"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Occurrences:
     """Where one event occurred, for every sample in the order of its way; NaN beyond its last.
 
