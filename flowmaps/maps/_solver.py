@@ -14,6 +14,7 @@ from flowmaps._checks import (
     check_state,
     is_number,
     method_owner,
+    repeat_rows,
 )
 from flowmaps._probing import probe_once
 from flowmaps._transforms import any_item, carries_derivative
@@ -57,6 +58,11 @@ class SolverFlowMap(FlowMap):
         compile: compile the adaptive march, for inference; see ``flowmaps.solvers.solve``.
         gradient: how derivatives in x, condition and parameters are taken, and independent ones in
             s and t: ``flowmaps.solvers.DiscreteGradient()`` by default, or ContinuousAdjoint.
+        path: how an adaptive solver goes through the times of ``along``: ``"interpolated"``, one
+            solve whose interpolant is read at all times, to the method's ``dense_order``; or
+            ``"stops"``, one solve from each time to the next, as accurate as calls and, of many
+            times, more, for a solve a time. A sample that fails is NaN at all times, or behind the
+            last that it reached.
 
     Raises:
         TypeError, ValueError: for options that cannot be meant; when called, for a field that is
@@ -84,6 +90,7 @@ class SolverFlowMap(FlowMap):
         times: TimeSet | None = None,
         compile: bool | str = False,
         gradient: solvers.Gradient | None = None,
+        path: str = "interpolated",
     ):
         super().__init__(times)
         method = solvers.Tsit5() if method is None else method
@@ -94,6 +101,8 @@ class SolverFlowMap(FlowMap):
             raise ValueError(
                 f'derivatives must be "by relation" or "independent", got {derivatives!r}'
             )
+        if path not in ("interpolated", "stops"):
+            raise ValueError(f'path must be "interpolated" or "stops", got {path!r}')
         steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
         self.field = field
         # The parameters of a field that is a module's method are the map's.
@@ -110,6 +119,7 @@ class SolverFlowMap(FlowMap):
             "gradient": check_gradient(gradient, method, steps),
         }
         self._derivatives = derivatives
+        self._stops = path == "stops"
 
     @property
     def derivatives(self) -> str:
@@ -206,25 +216,46 @@ class SolverFlowMap(FlowMap):
         return rebuild(BoundField(field, condition)(clock, x))
 
     def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
-        """Go once through the sorted times, later ones and earlier ones than s apart.
-
-        An adaptive solver stops at each, so every state has the tolerance of a call of its own.
-        """
+        """Go once through the times, later ones and earlier ones than s apart."""
         foreign = isinstance(self._options["method"], solvers.TorchDiffEq)
         if self._options["steps"] is not None or foreign:
             return super()._path(s, rows, x, condition)
+        go = self._chain if self._stops else self._read
         after = rows >= s
-        path = self._chain(s, torch.where(after, rows, s), x, condition, descending=False)
+        path = go(s, torch.where(after, rows, s), x, condition, descending=False)
         if not torch.compiler.is_compiling() and not any_item(~after):
             return path
         before = torch.where(after, s, rows)
         wide = after.reshape(*after.shape, *([1] * (x.ndim - 1)))
-        return torch.where(wide, path, self._chain(s, before, x, condition, descending=True))
+        return torch.where(wide, path, go(s, before, x, condition, descending=True))
+
+    def _read(
+        self, start: Clock, rows: Tensor, x: State, condition: Condition, descending: bool
+    ) -> Tensor:
+        """Solve once to the furthest of the rows (n_times, batch) and read the interpolant."""
+        relation = self._by_relation(start, rows)
+        field, fixed, read = BoundField(self.field, condition), start.detach(), rows.detach()
+        if relation:
+            x = _END_STEP.step(field, start, fixed - start, x).x
+        else:
+            fixed, read = start, rows
+        end = read.detach().amin(0) if descending else read.detach().amax(0)
+        probe_once(self.field, start, end, x, condition, through=True)
+        saved = self._solved(fixed, end, x, condition, save_at=read)
+        if not relation:
+            return saved
+        n = len(rows)
+        fields = BoundField(self.field, repeat_rows(condition, n))
+        y, at, live = saved.flatten(0, 1), read.reshape(-1), rows.reshape(-1)
+        return _END_STEP.step(fields, at, live - at, y).x.reshape(saved.shape)
 
     def _chain(
         self, start: Clock, rows: Tensor, x: State, condition: Condition, descending: bool
     ) -> Tensor:
-        """Visit the rows (n_times, batch), all on one side of start, in each sample's own order."""
+        """Visit the rows (n_times, batch), all on one side of start, in each sample's own order.
+
+        The solver stops at each, so every state has the tolerance of a call of its own.
+        """
         order = rows.detach().argsort(dim=0, descending=descending, stable=True)
         rank = order.argsort(dim=0)
         states, time = [], start
@@ -262,8 +293,11 @@ class SolverFlowMap(FlowMap):
             return isinstance(s, Tensor) or isinstance(t, Tensor)
         return carries_derivative((s, t))
 
-    def _solved(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
-        return solvers.solve(self.field, s, t, x, condition, check_field=False, **self._options).x
+    def _solved(
+        self, s: Clock, t: Clock, x: State, condition: Condition, save_at: Tensor | None = None
+    ) -> Tensor:
+        options = {**self._options, "check_field": False, "save_at": save_at}
+        return solvers.solve(self.field, s, t, x, condition, **options).x
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""
@@ -272,6 +306,7 @@ class SolverFlowMap(FlowMap):
             **self._options,
             "derivatives": self._derivatives,
             "times": self.times,
+            "path": "stops" if self._stops else "interpolated",
         }
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from flowmaps.solvers._dense import DenseOutput
 from flowmaps.solvers._dop853 import Dop853
 from flowmaps.solvers._dopri5 import Dopri5
 from flowmaps.solvers._euler import Euler
+from flowmaps.solvers._event import Event, Occurrences
 from flowmaps.solvers._gradients import ContinuousAdjoint, DiscreteGradient, Gradient
 from flowmaps.solvers._heun import Heun
 from flowmaps.solvers._method import Method, Step, Stepper
@@ -46,12 +47,14 @@ __all__ = [
     "Dop853",
     "Dopri5",
     "Euler",
+    "Event",
     "ExplicitRungeKutta",
     "Gradient",
     "Heun",
     "I",
     "Method",
     "Midpoint",
+    "Occurrences",
     "Ralston",
     "Result",
     "SemiImplicitEuler",

@@ -17,7 +17,7 @@ from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._dense import DenseOutput
 from flowmaps.solvers._drive import Driven, Start, least_tolerances
-from flowmaps.solvers._march import Attempt, March, attempt, begin, settle
+from flowmaps.solvers._march import March, Trial, attempt, begin, settle
 from flowmaps.solvers._method import Stepper
 from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import RUNNING, SUCCESS, Statistics
@@ -172,7 +172,7 @@ class Backward:
         while any_item(march.code == RUNNING):
             for _ in range(attempts):
                 before, tried = march, attempt(problem, march)
-                march, accept = settle(problem, march, tried)
+                march, accept, _ = settle(problem, march, tried)
                 if self.costate.inputs:
                     self._integrate(problem, start.field, before, tried, accept, unit)
         time = torch.where(march.code == SUCCESS, problem.t, problem.s + march.elapsed)
@@ -184,7 +184,7 @@ class Backward:
         problem: Problem,
         field: BoundField,
         before: March,
-        tried: Attempt,
+        tried: Trial,
         accept: Mask,
         unit: PerSample,
     ) -> None:

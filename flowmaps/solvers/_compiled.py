@@ -24,29 +24,32 @@ _KEPT = 64
 _cache: OrderedDict[Hashable, tuple[Advance, Burst]] = OrderedDict()
 
 
-def compiled_search(problem: Problem, key: Hashable, backend: str) -> tuple[Advance, Burst]:
+def compiled_search(
+    problem: Problem, key: Hashable, backend: str, keep: bool = False
+) -> tuple[Advance, Burst]:
     """Return an attempt and a burst of attempts, compiled by a backend of torch.
 
     Args:
         problem: one like those to be solved.
         key: of the field as the user gave it and of the kind of state and condition.
         backend: of ``torch.compile``.
+        keep: whether an attempt returns its interpolant.
     """
     method = type(problem.method), repr(problem.method)
-    key = (key, method, problem.controller, problem.max_steps, backend)
+    key = (key, method, problem.controller, problem.max_steps, backend, keep)
     if key not in _cache:
-        _cache[key] = _attempt(problem, backend), _burst(problem, backend)
+        _cache[key] = _attempt(problem, backend, keep), _burst(problem, backend)
     _cache.move_to_end(key)
     while len(_cache) > _KEPT:
         _cache.popitem(last=False)
     return _cache[key]
 
 
-def _attempt(problem: Problem, backend: str) -> Advance:
+def _attempt(problem: Problem, backend: str, keep: bool) -> Advance:
     rebuild = _rebuild(problem)
 
-    def attempt(constants: list[Tensor], march: March) -> tuple[March, Mask]:
-        return advance(rebuild(constants), march)
+    def attempt(constants: list[Tensor], march: March) -> tuple[March, Mask, Tensor | None]:
+        return advance(rebuild(constants), march, keep)
 
     run = torch.compile(own_code(attempt), fullgraph=True, backend=backend)
     return lambda problem, march: run(*_growing(_constants(problem), march))

@@ -14,10 +14,14 @@ from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._compiled import compiled_search
 from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._event import Found
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
 from flowmaps.solvers._gradients import DiscreteGradient
+from flowmaps.solvers._kept import Kept
 from flowmaps.solvers._method import Stepper
 from flowmaps.solvers._problem import Problem
+from flowmaps.solvers._recorder import Nodes, Recorded
+from flowmaps.solvers._saved import Saved
 from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Statistics
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
@@ -46,17 +50,9 @@ class Start(NamedTuple):
     attempts: Codes | None = None
 
 
-class Recorded(NamedTuple):
-    """What dense output is made of: nodes (n_steps + 1, batch), see ``Followed`` for the rest."""
-
-    fractions: Tensor
-    states: Tensor
-    slopes: Tensor
-
-
 @dataclass(frozen=True)
 class Driven:
-    """End states and times, codes and counts, the steps and the nodes if they were recorded.
+    """End states and times, codes and counts; steps, nodes and events if they were recorded.
 
     ``saved`` are states at asked times, (n_times, batch, *event), where no interpolant gives them.
     """
@@ -68,6 +64,7 @@ class Driven:
     recorded: Recorded | None = None
     saved: Tensor | None = None
     nodes: Tensor | None = None
+    found: tuple[Found, ...] = ()
 
 
 def by_fixed_steps(
@@ -92,10 +89,13 @@ def by_search(
     compiled: tuple[Hashable, str] | None = None,
     modulus: Callable[[Tensor], Tensor] | None = None,
     keep_nodes: bool = False,
+    save_at: Tensor | None = None,
 ) -> Driven:
-    """Search the grid without derivatives; follow it again for these and for interpolants.
+    """Search the grid without derivatives; follow it again for these.
 
-    If derivatives pass through the step sizes, it is searched with them.
+    If derivatives pass through the step sizes, it is searched with them. Interpolants are kept as
+    they are found; where ``save_at`` (n_times, batch) is all that they are for, the states at these
+    times instead.
     """
     rtol, atol = least_tolerances(rtol, atol, start.x)
     # The condition is named beside the field's first value because a field may ignore it at first.
@@ -109,23 +109,38 @@ def by_search(
         field, clocks = Detached(start.field), (start.s.detach(), start.t.detach())
     bounds = rtol, atol, max_steps
     problem = Problem(field, method, controller, *clocks, *bounds, through, modulus)
-    repeat = record or (carried and not through)
+    follows = (carried and not through) or (
+        record and (through or is_transforming() or start.x.is_meta)
+    )
+    keeps = record and not follows
+    nodes = Nodes(problem) if follows or keep_nodes else None
+    kept = Kept() if keeps and save_at is None else None
+    saved = None
+    if keeps and save_at is not None:
+        saved = Saved(problem, save_at, start.x.detach())
+    recorders = [recorder for recorder in (nodes, kept, saved) if recorder is not None]
     fast: dict[str, Any] = {}
     if compiled is not None and not is_transforming() and not carries_tangent(sources):
-        fast["attempt"], fast["burst"] = compiled_search(problem, *compiled)
+        fast["attempt"], fast["burst"] = compiled_search(problem, *compiled, keep=keeps)
     spent = start.attempts
-    found = search(problem, start.x, start.first, repeat or keep_nodes, spent=spent, **fast)
+    found = search(problem, start.x, start.first, recorders, spent=spent, **fast)
     if through:  # no step was taken where the span is zero
         rise = per_sample(start.t - start.s, start.x) * start.first
         still = shaped_like(clocks[0] == clocks[1], start.x)
         found = found._replace(x=torch.where(still, start.x + rise, found.x))
-    nodes = None if found.fractions is None else found.fractions.detach()
-    if not repeat or found.fractions is None:
-        return Driven(found.x, found.time.detach(), found.code, found.statistics, nodes=nodes)
-    x, recorded = _follow(method, start, found.fractions, record, gradient.checkpoint)
+    fractions = None if nodes is None else nodes.fractions()
+    grid = None if fractions is None else fractions.detach()
+    driven = Driven(found.x, found.time.detach(), found.code, found.statistics, nodes=grid)
+    if kept is not None:
+        return replace(driven, recorded=kept.finish(problem, found.march))
+    if saved is not None:
+        return replace(driven, saved=saved.finish(found.march))
+    if not follows or fractions is None:
+        return driven
+    x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
     again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record, x)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
-    return Driven(x, found.time.detach(), found.code, counts, recorded, nodes=nodes)
+    return replace(driven, x=x, statistics=counts, recorded=recorded)
 
 
 def least_tolerances(rtol: Tensor, atol: Tensor, x: State) -> tuple[Tensor, Tensor]:

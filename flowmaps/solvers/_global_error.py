@@ -64,9 +64,8 @@ def _halved(method: Stepper, record: bool, stretches: Iterator[Driven]) -> Drive
         counts = coarse.statistics
         halves = 2 * counts.accepted.clamp_min(1)
         cost = replay_evaluations(method, halves, record, x)
-        return replace(
-            coarse, x=found.x, recorded=recorded, statistics=replace(counts, evaluations=cost)
-        )
+        counts = replace(counts, evaluations=cost)
+        return replace(coarse, x=found.x, recorded=recorded, saved=None, statistics=counts)
 
     return drive
 

@@ -6,6 +6,7 @@ No in-place writes, no host reads, no branches on data: it runs eagerly, under v
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from flowmaps._checks import finite_samples, shaped_like
 from flowmaps._typing import Clock, Codes, Mask, PerSample, State
@@ -14,7 +15,7 @@ from flowmaps.solvers._method import Step
 from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import RUNNING, Result
 
-__all__ = ["Attempt", "March", "advance", "attempt", "begin", "settle"]
+__all__ = ["March", "Trial", "advance", "attempt", "begin", "settle"]
 
 
 class March(NamedTuple):
@@ -72,7 +73,7 @@ def begin(problem: Problem, x: State, first: State, spent: Codes | None = None) 
     )
 
 
-class Attempt(NamedTuple):
+class Trial(NamedTuple):
     """A step of length h, which ``last`` tells to end the span.
 
     ``final`` is the field at its end, ``elapsed`` the time then, ``ratio`` the error ratio, or
@@ -87,16 +88,19 @@ class Attempt(NamedTuple):
     ratio: PerSample
 
 
-def advance(problem: Problem, march: March) -> tuple[March, Mask]:
+def advance(
+    problem: Problem, march: March, keep: bool = False
+) -> tuple[March, Mask, Tensor | None]:
     """Attempt one step of every running sample; finished samples stay as they are.
 
     Returns:
-        Where the samples stand then, and which of them moved.
+        Where the samples stand then, which of them moved, and, if these are to be kept, the slopes
+        of the step's interpolant, (degree, batch, *event).
     """
-    return settle(problem, march, attempt(problem, march))
+    return settle(problem, march, attempt(problem, march), keep)
 
 
-def attempt(problem: Problem, march: March) -> Attempt:
+def attempt(problem: Problem, march: March) -> Trial:
     """Take one step of every sample from where it stands, whatever its error."""
     remaining = problem.span - march.elapsed
     last = march.h.abs() >= remaining.abs() * (1 - 1e-12)
@@ -113,18 +117,24 @@ def attempt(problem: Problem, march: March) -> Attempt:
     return found._replace(h=h, ratio=torch.where(lost, torch.inf, found.ratio))
 
 
-def _attempt(problem: Problem, march: March, h: Clock, last: Mask) -> Attempt:
+def _attempt(problem: Problem, march: March, h: Clock, last: Mask) -> Trial:
     step = problem.method.step(problem.field, problem.s + march.elapsed, h, march.x, march.first)
     elapsed = torch.where(last, problem.span, march.elapsed + h)
     final = problem.field(problem.s + elapsed, step.x) if step.last is None else step.last
     ratio = problem.error_ratio(step, march.x)
     known = finite_samples(step.x) & finite_samples(final) & (ratio == ratio)
-    return Attempt(h, last, step, final, elapsed, torch.where(known, ratio, torch.inf))
+    return Trial(h, last, step, final, elapsed, torch.where(known, ratio, torch.inf))
 
 
-def settle(problem: Problem, march: March, attempt: Attempt) -> tuple[March, Mask]:
+def settle(
+    problem: Problem, march: March, trial: Trial, keep: bool = False
+) -> tuple[March, Mask, Tensor | None]:
     """Accept or reject an attempt and choose the next step; see ``advance``."""
-    h, last, step, final, elapsed, own = attempt
+    h, last, step, final, elapsed, own = trial
+    slopes = None
+    if keep:
+        now = problem.s + march.elapsed
+        slopes = problem.method.slopes(problem.field, now, h, march.x, step, final)
     running = march.code == RUNNING
     ratio = _shared(problem, own, running) if problem.controller.shared else own
     accept = running & (ratio <= 1)
@@ -145,7 +155,7 @@ def settle(problem: Problem, march: March, attempt: Attempt) -> tuple[March, Mas
         attempts,
         march.accepted + accept,
     )
-    return moved, accept
+    return moved, accept, slopes
 
 
 def _shared(problem: Problem, ratio: PerSample, running: Mask) -> PerSample:

@@ -16,11 +16,20 @@ from flowmaps._transforms import any_item, is_transformed
 from flowmaps._typing import Count
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._gradients import DiscreteGradient, Gradient
 from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._numbers import as_real, finest_rtol
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
-__all__ = ["Tolerance", "backend_of", "check_options", "refuse_lost_tangents", "tolerance_like"]
+__all__ = [
+    "Tolerance",
+    "backend_of",
+    "check_options",
+    "check_outputs",
+    "refuse_half",
+    "refuse_lost_tangents",
+    "tolerance_like",
+]
 
 Tolerance = Any
 """A number, numbers for every component of a sample, or a pytree of them."""
@@ -69,6 +78,47 @@ def check_options(
             "give steps=... or choose Tsit5(), Dop853(), or Rodas5P() for stiff fields"
         )
     return steps, max_steps
+
+
+def check_outputs(
+    method: Method, gradient: Gradient, *, record: bool, events: bool, error: bool
+) -> None:
+    """Refuse what a method, or a way to take derivatives, cannot give.
+
+    Args:
+        method: of the solve.
+        gradient: how derivatives are taken.
+        record: whether dense output or states at times are asked for.
+        events: whether there are any.
+        error: whether the global error is asked for.
+
+    Raises:
+        ValueError: names what does not go together.
+    """
+    if (record or events or error) and not isinstance(method, Stepper):
+        raise ValueError(
+            f"{method!r} has no dense output for save_at, dense or events, nor a global error; "
+            "choose a method of flowmaps.solvers such as Tsit5()"
+        )
+    discrete = isinstance(gradient, DiscreteGradient)
+    if error and not discrete:
+        raise ValueError("global_error needs the steps themselves: take DiscreteGradient(...)")
+    if events and error:
+        raise ValueError("global_error is not known for solves with events; leave one of them out")
+    if events and (not discrete or gradient.step_sizes):
+        raise ValueError(
+            "events have derivatives by the accepted steps alone: take DiscreteGradient(), without "
+            "step_sizes"
+        )
+
+
+def refuse_half(half: torch.dtype | None) -> None:
+    """Refuse events of states in half precision, whose functions could not tell where they are."""
+    if half is not None:
+        raise ValueError(
+            f"events are located to rounding, which {half} is too coarse for; give the state in "
+            "float32 or float64"
+        )
 
 
 def backend_of(compile: bool | str) -> str | None:

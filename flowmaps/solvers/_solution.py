@@ -12,8 +12,19 @@ from flowmaps._checks import shorten
 from flowmaps._transforms import any_item, peek
 from flowmaps.errors import SolveError
 from flowmaps.solvers._dense import DenseOutput, Times
+from flowmaps.solvers._event import Occurrences
 
-__all__ = ["NOT_FINITE", "RUNNING", "SUCCESS", "Result", "Solution", "Statistics", "raise_failures"]
+__all__ = [
+    "EVENT",
+    "NOT_FINITE",
+    "RUNNING",
+    "SUCCESS",
+    "Result",
+    "Solution",
+    "Statistics",
+    "raise_failures",
+    "succeeded",
+]
 
 RUNNING = -1
 
@@ -38,10 +49,18 @@ class Result(IntEnum):
     """The error was above the tolerance down to steps of rounding size: a singularity or a jump."""
     BACKEND_FAILED = 4
     """The foreign solver gave up; it steps the batch as one, so every sample carries this code."""
+    EVENT = 5
+    """The sample ended, with success, at a terminal event."""
 
 
 SUCCESS, NOT_FINITE = int(Result.SUCCESS), int(Result.NOT_FINITE)
 """Plain integers, because compiled code compares tensors with nothing else."""
+EVENT = int(Result.EVENT)
+
+
+def succeeded(code: Tensor) -> Tensor:
+    """Tell which samples reached their end, by time or by event."""
+    return (code == SUCCESS) | (code == EVENT)
 
 
 @dataclass(frozen=True)
@@ -78,10 +97,12 @@ class Solution:
             derivatives; ``final_state`` has states without them.
         result: one Result code a sample, (batch,).
         statistics: counts a sample.
-        final_time: the time that each sample reached, (batch,), float64: the end after success.
+        final_time: the time that each sample reached, (batch,), float64: the end after success, or
+            the time of a terminal event.
         final_state: the state there, also of samples without success.
         dense: the interpolant when asked for, else None.
         global_error: x minus the true states, estimated, when asked for, like x; else None.
+        events: where each of the events occurred, in the order in which these were given.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -97,11 +118,12 @@ class Solution:
     final_state: Any
     dense: DenseOutput | None = None
     global_error: Any = None
+    events: tuple[Occurrences, ...] = ()
 
     @property
     def success(self) -> Tensor:
-        """Which samples reached their end time, (batch,) bool."""
-        return self.result == SUCCESS
+        """Which samples reached their end time or ended at an event, (batch,) bool."""
+        return succeeded(self.result)
 
     def __call__(self, t_eval: Times) -> Any:
         """Evaluate the dense output; see DenseOutput.
@@ -109,9 +131,20 @@ class Solution:
         Raises:
             TypeError, ValueError: for times that cannot be, or a solve without dense output.
         """
+        return self._interpolant()(t_eval)
+
+    def derivative(self, t_eval: Times) -> Any:
+        """Evaluate the time derivative of the dense output; see ``DenseOutput.derivative``.
+
+        Raises:
+            TypeError, ValueError: for times that cannot be, or a solve without dense output.
+        """
+        return self._interpolant().derivative(t_eval)
+
+    def _interpolant(self) -> DenseOutput:
         if self.dense is None:
             raise ValueError("this solution has no dense output; call solve(..., dense=True)")
-        return self.dense(t_eval)
+        return self.dense
 
 
 def raise_failures(solution: Solution, s: Tensor, t: Tensor) -> None:
@@ -125,7 +158,7 @@ def raise_failures(solution: Solution, s: Tensor, t: Tensor) -> None:
     # Stacked first, for only together are they batched alike under vmap.
     table = peek(torch.stack([a.detach().to(torch.float64) for a in facts], dim=-1))
     codes, *columns = table.reshape(-1, len(facts)).unbind(1)
-    samples = (codes != SUCCESS).nonzero().flatten().tolist()
+    samples = (~succeeded(codes)).nonzero().flatten().tolist()
     counts = Counter(Result(int(codes[i])).name for i in samples)
     start, end, stop, steps = (column[samples[0]].item() for column in columns)
     raise SolveError(

@@ -23,10 +23,13 @@ from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Condition, Count, Mask, Time
 from flowmaps.solvers._adjoint import adjoint_settings, along_by_adjoint, by_adjoint
 from flowmaps.solvers._bind import BoundField
+from flowmaps.solvers._bound_event import check_events
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
+from flowmaps.solvers._drive_events import by_events
+from flowmaps.solvers._event import Event, as_events, occurrences
 from flowmaps.solvers._global_error import driven_twice, extrapolated
 from flowmaps.solvers._gradients import (
     ContinuousAdjoint,
@@ -40,16 +43,19 @@ from flowmaps.solvers._options import (
     Tolerance,
     backend_of,
     check_options,
+    check_outputs,
+    refuse_half,
     refuse_lost_tangents,
     tolerance_like,
 )
 from flowmaps.solvers._ravel import ravel
 from flowmaps.solvers._separable import check_separable
-from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Solution, raise_failures
+from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Solution, raise_failures, succeeded
 from flowmaps.solvers._stops import by_stretches
 from flowmaps.solvers._symplectic import Symplectic
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 from flowmaps.solvers._tsit5 import Tsit5
+from flowmaps.solvers._watch import LookOut, Seen
 
 __all__ = ["check_options", "solve"]
 
@@ -68,6 +74,7 @@ def solve(
     controller: Controller | None = None,
     save_at: Times | None = None,
     dense: bool = False,
+    events: Event | Sequence[Event] | None = None,
     global_error: bool = False,
     max_steps: Count = 10_000,
     throw: bool = True,
@@ -104,6 +111,10 @@ def solve(
         save_at: times (n_times,) or (n_times, batch) at which ``solution.x`` gives the states
             instead of at t.
         dense: keep the interpolant; ``solution(t_eval)`` then evaluates it.
+        events: an ``Event`` or several, zeros of functions g(t, x) on the way, terminal or recorded
+            in ``solution.events``. Where one is terminal the sample ends there, with success:
+            ``final_time`` is its time, ``x`` the state there; times of ``save_at`` behind it read
+            NaN. Event times and states have first and second derivatives. Not under vmap.
         global_error: estimate the error of ``solution.x``, what all steps have added up to, as
             ``solution.global_error``: two half steps more for every accepted step.
         max_steps: bound on attempted steps of a sample.
@@ -139,13 +150,13 @@ def solve(
         (0.3679, 'SUCCESS')
     """
     by_equation = isinstance(gradient, ContinuousAdjoint)
-    if torch.compiler.is_compiling() and (steps is None or by_equation):
+    if torch.compiler.is_compiling() and (steps is None or by_equation or events is not None):
         from flowmaps.solvers._uncompiled import solve_uncompiled as uncompiled
 
         options = dict(method=method, rtol=rtol, atol=atol, controller=controller)
         outputs = dict(save_at=save_at, dense=dense, global_error=global_error, throw=throw)
         bounds = dict(max_steps=max_steps, compile=compile, steps=steps, gradient=gradient)
-        bounds["check_field"] = check_field
+        bounds |= dict(check_field=check_field, events=events)
         return uncompiled(field, s, t, x, condition, **bounds, **options, **outputs)
     method = Tsit5() if method is None else method
     controller = PI() if controller is None else controller
@@ -153,15 +164,9 @@ def solve(
     steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
     if not callable(field):
         raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
-    record = dense or save_at is not None
+    record, events = dense or save_at is not None, as_events(events)
     gradient = check_gradient(gradient, method, steps, dense, save_at is not None)
-    if not isinstance(method, Stepper) and (record or global_error):
-        raise ValueError(
-            f"{method!r} has neither dense output for save_at or dense nor a global error; choose "
-            "a method of flowmaps.solvers such as Tsit5()"
-        )
-    if global_error and not isinstance(gradient, DiscreteGradient):
-        raise ValueError("global_error needs the steps themselves: take DiscreteGradient(...)")
+    check_outputs(method, gradient, record=record, events=bool(events), error=global_error)
     given, state = field, x
     x, field, rebuild = ravel(x, field)
     _check_solvable(x)
@@ -184,18 +189,28 @@ def solve(
         if isinstance(method, Symplectic):
             check_separable(method, field, begin, end, x, condition, given, coarsest=half)
     warn_of_coarse_times(bound, begin, end, x, first)
+    if events:
+        refuse_half(half)
+        check_events(events, bound, rebuild, begin, end, x, check_field)
     start = Start(bound, begin, end, moving, first)
     # Made where there is error control alone: a graph of equal steps is to hold no constants.
     tolerances = partial(_tolerances, rtol, atol, state, x)
     stops = ()
-    if steps is not None:
+    if steps is not None and not events:
         assert isinstance(method, Stepper)
         stretch = partial(by_fixed_steps, method, steps)
     else:
         key = None if backend is None else (_key(given, state, condition), backend)
-        search = dict(compiled=key, modulus=modulus(state), keep_nodes=global_error)
+        search: dict[str, Any] = dict(compiled=key, modulus=modulus(state))
+        if events:
+            search |= dict(look_out=LookOut(events, rebuild, Seen()), steps=steps)
+        else:
+            search["keep_nodes"] = global_error
+            # States at times alone need no interpolants, unless the times have derivatives.
+            if rows is not None and not (dense or by_equation or controller.stops or carries(rows)):
+                search["save_at"] = rows
         stretch = partial(_stretch, method, controller, tolerances(), max_steps, search)
-        stops = () if isinstance(method, TorchDiffEq) else tuple(controller.stops)
+        stops = () if isinstance(method, TorchDiffEq) or steps else tuple(controller.stops)
     drive = partial(_whole, stretch, stops)
     runs: Sequence[Driven]
     if isinstance(gradient, ContinuousAdjoint):
@@ -237,8 +252,10 @@ def _stretch(
     if isinstance(method, TorchDiffEq):
         return by_backend(method, start, *tolerances, max_steps)
     assert isinstance(method, Stepper)
-    facts = *tolerances, max_steps, record, gradient
-    return by_search(method, controller, *facts, start, **search)
+    facts = *tolerances, max_steps, record
+    if "look_out" in search:
+        return by_events(method, controller, *facts, start, **search)
+    return by_search(method, controller, *facts, gradient, start, **search)
 
 
 def _whole(
@@ -273,7 +290,7 @@ def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
 
 def _held(driven: Driven, dtype: torch.dtype) -> Driven:
     """Let samples fail whose states are too large for the dtype in which they are returned."""
-    lost = (driven.code == SUCCESS) & ~finite_samples(driven.x.detach().to(dtype))
+    lost = succeeded(driven.code) & ~finite_samples(driven.x.detach().to(dtype))
     return replace(driven, code=torch.where(lost, NOT_FINITE, driven.code))
 
 
@@ -302,6 +319,7 @@ def _solution(
         rebuild(driven.x),
         interpolant if dense else None,
         error,
+        tuple(occurrences(found, len(s), rebuild) for found in driven.found),
     )
 
 
@@ -317,7 +335,7 @@ def _outcome(
     Samples without success read NaN, values and derivatives alike.
     """
     recorded = driven.recorded
-    spoil = per_sample(torch.where(driven.code == SUCCESS, 1.0, torch.nan), driven.x)
+    spoil = per_sample(torch.where(succeeded(driven.code), 1.0, torch.nan), driven.x)
     if recorded is None:
         return (driven.x if driven.saved is None else driven.saved) * spoil, None
     interpolant = DenseOutput(s, t, recorded.fractions, recorded.states, recorded.slopes, rebuild)

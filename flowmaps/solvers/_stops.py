@@ -10,7 +10,9 @@ from torch import Tensor
 from flowmaps._checks import time_bounds, time_like
 from flowmaps._typing import Clock, Mask
 from flowmaps.solvers._bind import BoundField
-from flowmaps.solvers._drive import Driven, Recorded, Start
+from flowmaps.solvers._drive import Driven, Start
+from flowmaps.solvers._event import Found
+from flowmaps.solvers._recorder import Recorded
 from flowmaps.solvers._solution import SUCCESS, Statistics
 
 __all__ = ["by_stretches", "in_stretches", "join"]
@@ -107,13 +109,19 @@ def _unit(time: Tensor, towards: float) -> Tensor:
 def join(stretches: list[Stretch], whole: Start) -> Driven:
     """Return the whole way: last states, first failures, sums of counts, all steps."""
     parts = [stretch.driven for stretch in stretches]
-    code = parts[0].code
+    code, time = parts[0].code, parts[0].time
     for part in parts[1:]:
+        time = torch.where(code == SUCCESS, part.time, time)
         code = torch.where(code == SUCCESS, part.code, code)
     names = [field.name for field in fields(Statistics)]
     counts = {n: torch.stack([getattr(part.statistics, n) for part in parts]).sum(0) for n in names}
     recorded = None if parts[0].recorded is None else _recorded(stretches, whole)
-    return replace(parts[-1], code=code, statistics=Statistics(**counts), recorded=recorded)
+    found = tuple(
+        Found(*map(torch.cat, zip(*own, strict=True)))
+        for own in zip(*(part.found for part in parts), strict=True)
+    )
+    outcome = dict(code=code, time=time, statistics=Statistics(**counts))
+    return replace(parts[-1], recorded=recorded, found=found, **outcome)
 
 
 def _recorded(stretches: list[Stretch], whole: Start) -> Recorded:
@@ -130,4 +138,13 @@ def _recorded(stretches: list[Stretch], whole: Start) -> Recorded:
         fractions.append(nodes[1:] if k else nodes)
         states.append(recorded.states)
         slopes.append(recorded.slopes)
+    # A stretch in which no sample moves has constants for interpolants.
+    degree = max(part.shape[1] for part in slopes)
+    slopes = [_raised(part, degree) for part in slopes]
     return Recorded(torch.cat(fractions), torch.cat(states), torch.cat(slopes))
+
+
+def _raised(slopes: Tensor, degree: int) -> Tensor:
+    """Return slopes (n_steps, own degree, batch, *event) with zeros up to a higher degree."""
+    missing = degree - slopes.shape[1]
+    return torch.cat([slopes, torch.zeros_like(slopes[:, :1]).repeat_interleave(missing, 1)], 1)

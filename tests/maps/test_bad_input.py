@@ -133,6 +133,11 @@ CASES = {
         ValueError,
         '"by relation" or',
     ),
+    "solver: path": (
+        lambda: maps.SolverFlowMap(field, path="fast"),
+        ValueError,
+        '"interpolated" or "stops"',
+    ),
     "autonomous: span": (
         lambda: maps.Autonomous(UNIT, 2.0),
         ValueError,

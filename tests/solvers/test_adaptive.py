@@ -286,4 +286,5 @@ def test_codes_are_named() -> None:
         "MAX_STEPS",
         "STEP_TOO_SMALL",
         "BACKEND_FAILED",
+        "EVENT",
     ]
