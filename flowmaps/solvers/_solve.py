@@ -24,6 +24,7 @@ from flowmaps._typing import Clock, Condition, Count, Mask, Time
 from flowmaps.solvers._adjoint import adjoint_settings, along_by_adjoint, by_adjoint
 from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
+from flowmaps.solvers._compiled import Compilation
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
@@ -192,8 +193,9 @@ def solve(
         assert isinstance(method, Stepper)
         stretch = partial(by_fixed_steps, method, steps)
     else:
-        key = None if backend is None else (_key(given, state, condition), backend)
-        search = dict(compiled=key, modulus=modulus(state), keep_nodes=global_error)
+        kind = _kind(state, condition)
+        compiled = None if backend is None else Compilation(given, kind, backend)
+        search = dict(compiled=compiled, modulus=modulus(state), keep_nodes=global_error)
         stretch = partial(_stretch, method, controller, tolerances(), max_steps, search)
         stops = () if isinstance(method, TorchDiffEq) else tuple(controller.stops)
     drive = partial(_whole, stretch, stops)
@@ -253,15 +255,13 @@ def _whole(
     return by_stretches(drive, start, stops) if stops else drive(start)
 
 
-def _key(field: Callable[..., Any], state: Any, condition: Condition) -> Hashable:
-    """Return what a compiled march belongs to: the field, and the kinds of state and condition."""
+def _kind(state: Any, condition: Condition) -> Hashable:
+    """Return the kinds of state and condition, one of which a compiled march serves."""
     leaves, structure = pytree.tree_flatten(state)
     kinds = tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves)
     parts, given = pytree.tree_flatten(condition)
     there = tuple(part is not None for part in parts)
-    # What is compiled holds the field, so that its identity is not given to another one.
-    known = field if isinstance(field, Hashable) else id(field)
-    return known, str(structure), kinds, str(given), there
+    return str(structure), kinds, str(given), there
 
 
 def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
