@@ -156,8 +156,8 @@ def _pointwise(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Co
     if any(tensor.ndim > 2 for tensor in tensors):
         return None
     widths = [len(leaf) for leaf in leaves if isinstance(leaf, Columns)]
-    lengths = _fixed([*widths, *(tensor.shape[-1] for tensor in tensors)])
-    if None in lengths or (width := max(lengths)) > MOST:
+    widths += [tensor.shape[-1] for tensor in tensors]
+    if None in _fixed(widths) or (width := max(widths)) > MOST:
         return None
     spread = [_spread(leaf, width) for leaf in leaves]
     rows = [
