@@ -118,7 +118,9 @@ def solve(
             to take the same way without generating code. The first solve of a field takes seconds,
             those after it a fraction of their time; one compilation serves all batches of more than
             one. Where the grid is recorded, for derivatives, ``dense`` and ``save_at``, its search
-            is compiled attempt by attempt; under ``torch.func`` nothing is.
+            is compiled attempt by attempt; under ``torch.func`` nothing is. A field, and a method
+            or controller that is not of this package, is known by identity: one made anew is
+            compiled anew, and what was compiled goes when it does.
         gradient: how derivatives are taken: ``DiscreteGradient()`` by default, sparing memory with
             ``checkpoint=True``; ``ContinuousAdjoint()`` for the adjoint equation.
 
@@ -193,8 +195,9 @@ def solve(
         assert isinstance(method, Stepper)
         stretch = partial(by_fixed_steps, method, steps)
     else:
-        kind = _kind(state, condition)
-        compiled = None if backend is None else Compilation(given, kind, backend)
+        compiled = None
+        if backend is not None:
+            compiled = Compilation(given, _kind(state, condition), backend)
         search = dict(compiled=compiled, modulus=modulus(state), keep_nodes=global_error)
         stretch = partial(_stretch, method, controller, tolerances(), max_steps, search)
         stops = () if isinstance(method, TorchDiffEq) else tuple(controller.stops)
