@@ -111,7 +111,8 @@ def by_search(
     problem = Problem(field, method, controller, *clocks, *bounds, through, modulus)
     repeat = record or (carried and not through)
     fast: dict[str, Any] = {}
-    if compiled is not None and not is_transforming() and not carries_tangent(sources):
+    plain = not (through or is_transforming() or carries_tangent(sources))
+    if compiled is not None and plain:
         fast["attempt"], fast["burst"] = compiled_search(problem, compiled)
     spent = start.attempts
     found = search(problem, start.x, start.first, repeat or keep_nodes, spent=spent, **fast)

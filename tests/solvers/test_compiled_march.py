@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import flowmaps as fm
-from flowmaps.solvers import PI, PID, Controller, Dopri5, Heun, I, Result, Solution, Step, solve
+from flowmaps.solvers import (
+    PI,
+    PID,
+    Controller,
+    DiscreteGradient,
+    Dopri5,
+    Heun,
+    I,
+    Result,
+    Solution,
+    Step,
+    solve,
+)
 from flowmaps.solvers._columns import TakenApart, apart, together
 
 FEW: dict[str, Any] = {"method": Heun(), "rtol": 1e-2, "atol": 1e-3, "compile": "eager"}
@@ -313,6 +325,14 @@ def test_recorded_and_differentiated_solves_are_as_without() -> None:
     _, a = torch.func.jvp(lambda y: solve(swing, 0.0, 2.0, y, **FEW).x, point, along)
     plain = FEW | {"compile": False}
     _, b = torch.func.jvp(lambda y: solve(swing, 0.0, 2.0, y, **plain).x, point, along)
+    assert torch.equal(a, b)
+
+
+def test_derivatives_through_step_sizes_are_as_without() -> None:
+    x = torch.randn(3, 2, requires_grad=True)
+    options = FEW | {"gradient": DiscreteGradient(step_sizes=True)}
+    ends = [solve(swing, 0.0, 1.0, x, **options | {"compile": c}).x for c in ("eager", False)]
+    a, b = (torch.autograd.grad(end.sum(), x)[0] for end in ends)
     assert torch.equal(a, b)
 
 
