@@ -1,6 +1,6 @@
 """The three ways through an interval: equal steps, a searched grid, a foreign solver."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from flowmaps._transforms import carries_derivative, carries_tangent, is_transfo
 from flowmaps._typing import Clock, Codes, State
 from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField, Detached
-from flowmaps.solvers._compiled import compiled_search
+from flowmaps.solvers._compiled import Compilation, compiled_search
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._event import Found
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
@@ -86,7 +86,7 @@ def by_search(
     record: bool,
     gradient: DiscreteGradient,
     start: Start,
-    compiled: tuple[Hashable, str] | None = None,
+    compiled: Compilation | None = None,
     modulus: Callable[[Tensor], Tensor] | None = None,
     keep_nodes: bool = False,
     save_at: Tensor | None = None,
@@ -120,8 +120,9 @@ def by_search(
         saved = Saved(problem, save_at, start.x.detach())
     recorders = [recorder for recorder in (nodes, kept, saved) if recorder is not None]
     fast: dict[str, Any] = {}
-    if compiled is not None and not is_transforming() and not carries_tangent(sources):
-        fast["attempt"], fast["burst"] = compiled_search(problem, *compiled, keep=keeps)
+    plain = not (through or is_transforming() or carries_tangent(sources))
+    if compiled is not None and plain:
+        fast["attempt"], fast["burst"] = compiled_search(problem, compiled, keep=keeps)
     spent = start.attempts
     found = search(problem, start.x, start.first, recorders, spent=spent, **fast)
     if through:  # no step was taken where the span is zero

@@ -1,6 +1,6 @@
 """Solves that look out for events: a search that ends where one is terminal, then settled."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from flowmaps._typing import Clock, State
 from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import Detached
 from flowmaps.solvers._bound_event import BoundEvent
-from flowmaps.solvers._compiled import compiled_search
+from flowmaps.solvers._compiled import Compilation, compiled_search
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._cut import Ending, cut, shortened
 from flowmaps.solvers._drive import Driven, Start, least_tolerances
@@ -48,7 +48,7 @@ def by_events(
     start: Start,
     look_out: LookOut,
     steps: int | None = None,
-    compiled: tuple[Hashable, str] | None = None,
+    compiled: Compilation | None = None,
     modulus: Callable[[Tensor], Tensor] | None = None,
 ) -> Driven:
     """Search as ``by_search`` does, or take equal steps, and look at the events in every step.
@@ -74,7 +74,7 @@ def by_events(
     if steps is not None:
         fast["attempt"] = partial(equal_step, steps=steps)
     elif compiled is not None and not is_transforming() and not carries_tangent(sources):
-        fast["attempt"], _ = compiled_search(problem, *compiled, keep=True)
+        fast["attempt"], _ = compiled_search(problem, compiled, keep=True)
     found = search(problem, start.x, start.first, recorders, spent=start.attempts, **fast)
 
     crossings = watch.found()

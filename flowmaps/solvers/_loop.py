@@ -1,11 +1,12 @@
 """A backend of torch.compile that repeats what it compiles: one attempt becomes the whole march."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Interpreter
 
 from flowmaps.solvers._columns import Columns, TakenApart, apart, together
 from flowmaps.solvers._march import March
@@ -16,6 +17,7 @@ __all__ = ["looping"]
 Graph = Callable[..., Any]
 
 
+@cache  # torch keeps every backend for ever
 def looping(backend: str) -> Callable[[GraphModule, list[Any]], Graph]:
     """Return a backend for ``attempt(constants, enough, *march) -> (*march, enough)``.
 
@@ -34,7 +36,10 @@ def looping(backend: str) -> Callable[[GraphModule, list[Any]], Graph]:
         places = _places(graph)
 
         def compiler(attempt: GraphModule, inputs: Sequence[Any]) -> Graph:
-            loop = _traced(attempt, places, inputs, table)
+            try:
+                loop = _traced(attempt, places, inputs, table, in_columns=True)
+            except Exception:  # whole tensors do as well; an error of the field itself comes again
+                loop = _traced(attempt, places, inputs, table, in_columns=False)
             return loop if backend == "eager" else compile_fx_inner(loop, inputs)
 
         return aot_autograd(fw_compiler=compiler, decompositions=table)(graph, inputs)
@@ -53,16 +58,18 @@ def _traced(
     places: tuple[int, list[int]],
     inputs: Sequence[Any],
     table: dict[Any, Any],
+    in_columns: bool,
 ) -> GraphModule:
-    """Return the graph of the loop over an attempt, states taken apart."""
+    """Return the graph of the loop over an attempt, states taken apart or whole."""
     from torch._higher_order_ops.while_loop import while_loop_op
     from torch.fx.experimental.proxy_tensor import make_fx
 
     enough, parts = places
+    run = (TakenApart if in_columns else Interpreter)(attempt).run
     code = March._fields.index("code")
 
     def loop(*given: Any) -> list[Tensor]:
-        start = [apart(given[place]) for place in parts]
+        start = [apart(given[place]) if in_columns else given[place] for place in parts]
         widths = [len(part) if isinstance(part, Columns) else None for part in start]
         first = [part.clone(memory_format=torch.contiguous_format) for part in _flat(start)]
         count = len(first)
@@ -82,7 +89,7 @@ def _traced(
             here = list(flat[count:])
             for place, part in zip(parts, gathered(flat[:count]), strict=True):
                 here[place] = part
-            *there, _ = TakenApart(attempt).run(*here)
+            *there, _ = run(*here)
             return tuple(_flat(there))
 
         carried: Any = tuple(first)

@@ -25,6 +25,7 @@ from flowmaps.solvers._adjoint import adjoint_settings, along_by_adjoint, by_adj
 from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._bound_event import check_events
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
+from flowmaps.solvers._compiled import Compilation
 from flowmaps.solvers._controllers import PI, Controller
 from flowmaps.solvers._dense import DenseOutput, Times, check_inside, time_rows
 from flowmaps.solvers._drive import Driven, Start, by_backend, by_fixed_steps, by_search
@@ -128,7 +129,9 @@ def solve(
             to take the same way without generating code. The first solve of a field takes seconds,
             those after it a fraction of their time; one compilation serves all batches of more than
             one. Where the grid is recorded, for derivatives, ``dense`` and ``save_at``, its search
-            is compiled attempt by attempt; under ``torch.func`` nothing is.
+            is compiled attempt by attempt; under ``torch.func`` nothing is. A field, and a method
+            or controller that is not of this package, is known by identity: one made anew is
+            compiled anew, and what was compiled goes when it does.
         gradient: how derivatives are taken: ``DiscreteGradient()`` by default, sparing memory with
             ``checkpoint=True``; ``ContinuousAdjoint()`` for the adjoint equation.
 
@@ -200,8 +203,10 @@ def solve(
         assert isinstance(method, Stepper)
         stretch = partial(by_fixed_steps, method, steps)
     else:
-        key = None if backend is None else (_key(given, state, condition), backend)
-        search: dict[str, Any] = dict(compiled=key, modulus=modulus(state))
+        compiled = None
+        if backend is not None:
+            compiled = Compilation(given, _kind(state, condition), backend)
+        search: dict[str, Any] = dict(compiled=compiled, modulus=modulus(state))
         if events:
             search |= dict(look_out=LookOut(events, rebuild, Seen()), steps=steps)
         else:
@@ -270,15 +275,13 @@ def _whole(
     return by_stretches(drive, start, stops) if stops else drive(start)
 
 
-def _key(field: Callable[..., Any], state: Any, condition: Condition) -> Hashable:
-    """Return what a compiled march belongs to: the field, and the kinds of state and condition."""
+def _kind(state: Any, condition: Condition) -> Hashable:
+    """Return the kinds of state and condition, one of which a compiled march serves."""
     leaves, structure = pytree.tree_flatten(state)
     kinds = tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves)
     parts, given = pytree.tree_flatten(condition)
     there = tuple(part is not None for part in parts)
-    # What is compiled holds the field, so that its identity is not given to another one.
-    known = field if isinstance(field, Hashable) else id(field)
-    return known, str(structure), kinds, str(given), there
+    return str(structure), kinds, str(given), there
 
 
 def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
