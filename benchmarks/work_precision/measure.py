@@ -114,7 +114,7 @@ def seconds_at(rows: Sequence[Row], error: float, work: str = "seconds") -> floa
 def ratios(
     rows: Sequence[Row], error: float, ours: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Return how many times longer the best of each other library takes for a worst error.
+    """Return how many times longer the best of each other library takes; {} without ours.
 
     Args:
         rows: of all solvers on one case.
@@ -129,5 +129,7 @@ def ratios(
         seconds = seconds_at([row for row in rows if row["solver"] == solver], error)
         if seconds is not None:
             best[library] = min(seconds, best.get(library, np.inf))
-    mine = best.pop("flowmaps", np.inf)
+    mine = best.pop("flowmaps", None)
+    if mine is None:
+        return {}
     return {library: seconds / mine for library, seconds in sorted(best.items())}

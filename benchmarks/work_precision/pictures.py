@@ -71,7 +71,7 @@ def of_stiff(rows: list[Row], path: Path) -> None:
     _lines(
         axes[1], [row for row in rows if "compiled" not in row["solver"]], "worst error", "steps"
     )
-    label(axes[1], "", "largest relative error", "accepted steps")
+    label(axes[1], "steps for an error", "largest relative error", "accepted steps")
     axes[1].invert_xaxis()
     _finish(figure, axes[0])
     path.write_bytes(to_png(figure))
