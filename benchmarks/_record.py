@@ -35,6 +35,11 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def folder_of(name: str) -> Path:
+    """Return ``records/<date>-<name>/`` of today."""
+    return RECORDS / f"{date.today():%Y-%m-%d}-{name}"
+
+
 def write_record(name: str, thresholds: dict[str, Any], figures: Any, log: str) -> Path:
     """Write ``records/<date>-<name>/`` with record.json and log.txt; return the folder.
 
@@ -44,7 +49,7 @@ def write_record(name: str, thresholds: dict[str, Any], figures: Any, log: str) 
         figures: what was measured; anything JSON can hold.
         log: the full output.
     """
-    folder = RECORDS / f"{date.today():%Y-%m-%d}-{name}"
+    folder = folder_of(name)
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "command": " ".join(["python", *sys.argv]),

@@ -63,9 +63,9 @@ class per_sample(_Adapter):  # noqa: N801  (reads as the function that it is to 
         return {"function": self.function}
 
 
-def _mapped(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    if len(arguments[1]) == 0:  # some operations fail under a vmap over nothing
-        return torch.zeros_like(arguments[1])
+def _mapped(function: Callable[..., Any], *arguments: Any) -> Any:
+    if not len(arguments[0]):  # some operations fail under a vmap over nothing
+        return pytree.tree_map(torch.zeros_like, arguments[1])
     axes = pytree.tree_map(lambda leaf: None if leaf is None else 0, arguments)
     return torch.func.vmap(function, in_dims=axes)(*arguments)
 
@@ -78,7 +78,7 @@ class scalar_time(_Adapter):  # noqa: N801
 
     Args:
         function: ``f(t, x)`` or ``f(t, x, condition)`` with t of shape (), x of shape
-            (batch, *event).
+            (batch, *event) or a pytree of such, which it then returns.
 
     Raises:
         TypeError: if function is not callable.
@@ -90,16 +90,16 @@ class scalar_time(_Adapter):  # noqa: N801
         [[1.0], [2.0]]
     """
 
-    def __init__(self, function: Callable[..., Tensor]):
+    def __init__(self, function: Callable[..., Any]):
         super().__init__(function)
         self.function = function
 
-    def forward(self, t: Tensor, x: Tensor, *condition: Any) -> Tensor:
+    def forward(self, t: Tensor, x: Any, *condition: Any) -> Any:
         """Return the field's value (batch, *event) at times (batch,) and states (batch, *event)."""
 
-        def single(t: Tensor, *arguments: Any) -> Tensor:
+        def single(t: Tensor, *arguments: Any) -> Any:
             batches = pytree.tree_map(lambda a: None if a is None else a[None], arguments)
-            return self.function(t, *batches)[0]
+            return pytree.tree_map(lambda a: a[0], self.function(t, *batches))
 
         return _mapped(single, t, x, *condition)
 

@@ -93,6 +93,18 @@ def test_an_adapted_field_is_the_field(name: str, drawn: tuple) -> None:
     close(value(ADAPTED[name], t, x, condition), value(growth, t, x, condition))
 
 
+def test_a_field_for_one_time_may_have_a_tree_for_its_state() -> None:
+    def turning(t: Tensor, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return t * x[1], -t * x[0].sum(1, keepdim=True)
+
+    field, t = fields.scalar_time(turning), torch.tensor([1.0, 2.0, 3.0])
+    q, p = torch.randn(3, 1), torch.randn(3, 1)
+    found = field(t, (q, p))
+    close(found[0], t[:, None] * p)
+    close(found[1], -t[:, None] * q)
+    assert [part.shape for part in field(t[:0], (q[:0], p[:0]))] == [(0, 1), (0, 1)]
+
+
 @pytest.mark.parametrize("name", ADAPTED)
 @given(points())
 def test_derivatives_pass_an_adapter(name: str, drawn: tuple) -> None:

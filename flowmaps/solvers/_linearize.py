@@ -22,7 +22,8 @@ def linearize(field: Field, t: Clock, x: State) -> tuple[SquareMatrix, Tensor]:
 
     By forward mode along the n unit vectors and the time, all at once; by reverse mode where torch
     has no forward mode to give. If the field has an attribute ``undetached``, the field with its
-    derivatives, that one is followed, and the results are detached.
+    derivatives, that one is followed, and the results are detached: then by reverse mode first,
+    which for small fields takes a third of the time.
 
     Args:
         field: ``b(t, x)``.
@@ -40,12 +41,21 @@ def linearize(field: Field, t: Clock, x: State) -> tuple[SquareMatrix, Tensor]:
         with torch.inference_mode(False), torch.no_grad():  # which drops tangents
             return linearize(field, t.clone(), x.clone())
     whole = getattr(field, "undetached", field)
-    derive = _by_rows if _is_forward_taken() else _by_columns
-    if isinstance(whole, BoundField):
-        jacobian, rate = derive(whole.at, whole.inside(t, x), x)
-    else:
-        jacobian, rate = derive(whole, t, x)
-    return (jacobian, rate) if whole is field else (jacobian.detach(), rate.detach())
+    ask, at = (whole.at, whole.inside(t, x)) if isinstance(whole, BoundField) else (whole, t)
+    if whole is field:
+        return (_by_rows if _is_forward_taken() else _by_columns)(ask, at, x)
+    jacobian, rate = _by_either(ask, at, x)
+    return jacobian.detach(), rate.detach()
+
+
+def _by_either(field: Field, t: PerSample, x: State) -> tuple[SquareMatrix, Tensor]:
+    """Differentiate by reverse mode, or by forward mode a field that works in place."""
+    if _is_forward_taken():
+        return _by_rows(field, t, x)
+    try:
+        return _by_rows(field, t, x)
+    except RuntimeError:  # an error of the field itself comes again
+        return _by_columns(field, t, x)
 
 
 def _by_columns(field: Field, t: PerSample, x: State) -> tuple[SquareMatrix, Tensor]:

@@ -14,6 +14,7 @@ from flowmaps.solvers._initial_step import initial_step
 from flowmaps.solvers._method import Step
 from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import RUNNING, Result
+from flowmaps.solvers._step_lengths import limited, shared_first, within
 
 __all__ = ["March", "Trial", "advance", "attempt", "begin", "settle"]
 
@@ -57,8 +58,7 @@ def begin(problem: Problem, x: State, first: State, spent: Codes | None = None) 
     code = torch.where(finite, code, int(Result.NOT_FINITE))
     h = initial_step(problem, x, first)
     if problem.controller.shared:
-        fraction = torch.where(code == RUNNING, h / torch.where(span == 0, 1.0, span), 1.0)
-        h = span * (fraction.amin() if len(fraction) else 1.0)
+        h = shared_first(problem, h, code == RUNNING)
     return March(  # no two parts share memory: a compiled loop carries each on its own
         elapsed=torch.zeros_like(span),
         x=x,
@@ -102,17 +102,14 @@ def advance(
 
 def attempt(problem: Problem, march: March) -> Trial:
     """Take one step of every sample from where it stands, whatever its error."""
-    remaining = problem.span - march.elapsed
-    last = march.h.abs() >= remaining.abs() * (1 - 1e-12)
-    if problem.controller.shared:
-        last = (last & (march.code == RUNNING)).any().expand_as(last)
-    h = torch.where(last, remaining, march.h)
+    running, remaining = march.code == RUNNING, problem.span - march.elapsed
+    h, last = within(problem, remaining, march.h, march.attempts == 0, running)
     if not problem.differentiated:
         return _attempt(problem, march, h, last)
     # What is thrown away is tried without derivatives: zero times one that is not finite is NaN.
     with torch.no_grad():
         lost = torch.isinf(_attempt(problem, march, h, last).ratio)
-    idle = lost | (march.code != RUNNING)
+    idle = lost | ~running
     found = _attempt(problem, march, torch.where(idle, 0.0, h), last & ~idle)
     return found._replace(h=h, ratio=torch.where(lost, torch.inf, found.ratio))
 
@@ -170,7 +167,7 @@ def _next_step(problem: Problem, march: March, h: Clock, ratio: PerSample, accep
     grown = controller.factor(ratio, march.previous, march.earlier, order)
     grown = torch.where(march.rejected, grown.clamp_max(1.0), grown)
     h = h * torch.where(accept, grown, controller.factor_of_rejected(ratio, order))
-    return h.clamp(-controller.max_step, controller.max_step)
+    return limited(problem, h)
 
 
 def _codes(

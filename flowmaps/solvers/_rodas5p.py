@@ -15,7 +15,7 @@ END = (
 class Rodas5P(Rosenbrock):
     """Rodas5P, 5(4), for stiff equations: L-stable, stiffly accurate, dense output of order 4.
 
-    Eight stages with one matrix, whose n + 1 forward derivatives the counts of evaluations include.
+    Eight stages with one matrix, whose n + 1 derivatives the counts of evaluations include.
     The embedded method is A-stable, and the estimate holds for purely time-dependent fields too.
 
     The dense weights below are those of the paper's x(theta) = (1 - theta) x_0 + theta (x_1 + (1 -

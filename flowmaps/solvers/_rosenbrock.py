@@ -18,7 +18,7 @@ __all__ = ["Rosenbrock"]
 class Rosenbrock(Stepper):
     """A Rosenbrock method, for stiff equations; a subclass is a tableau with its orders.
 
-    Every step linearises the field, by n + 1 forward derivatives for n components, and solves one
+    Every step linearises the field, by n + 1 derivatives for n components, and solves one
     linear system a stage with one factorisation. Where the matrix 1 - gamma h J of a sample is
     singular, its step is NaN and no other sample notices. ``Step.stages`` are the field at the
     start and then the slopes v_i of the stages.

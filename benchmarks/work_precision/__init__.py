@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/solvers.py``: problems, libraries, measuring, pictures."""
