@@ -1,5 +1,6 @@
 """The field as the solvers call it: condition bound, clocks rounded, outputs checked."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class BoundField:
             asked outside them, where it may not exist: a step that ends at t = 1 would, by
             rounding, reach 1 + 2e-16, and float32 makes 0.10000000149 of 0.1.
         bounds: the first and the last time, as the field sees times, in place of ``between``.
+        holds: tensors that need gradients and that the field is known to hold.
 
     A time that is moved to a bound keeps its own derivative.
     """
@@ -36,9 +38,11 @@ class BoundField:
         condition: Condition,
         between: tuple[Clock, Clock, State] | None = None,
         bounds: Bounds | None = None,
+        holds: Sequence[Tensor] = (),
     ):
         self.field = field
         self.condition = condition
+        self.holds = tuple(holds)
         self.extra = () if condition is None else (condition,)
         self.bounds = bounds if between is None else time_bounds(*between)
         clocks = None if between is None or torch.compiler.is_compiling() else between[:2]
@@ -77,8 +81,8 @@ class BoundField:
             return self(t, x)
         return first_value(self._value, t, x, bool(self.extra))
 
-    def select(self, samples: Tensor) -> "BoundField":
-        """Return the field of these samples alone, given by their numbers."""
+    def select(self, samples: Tensor | slice) -> "BoundField":
+        """Return the field of these samples alone, given by their numbers or as a slice."""
         condition = pytree.tree_map(
             lambda leaf: None if leaf is None else leaf[samples], self.condition
         )
@@ -102,6 +106,6 @@ class Detached:
         field = self.undetached
         return field.at(field.moved(t, x), x).detach()
 
-    def select(self, samples: Tensor) -> "Detached":
+    def select(self, samples: Tensor | slice) -> "Detached":
         """Return the field of these samples alone, given by their numbers."""
         return Detached(self.undetached.select(samples))

@@ -32,7 +32,8 @@ class Controller(ABC):
             one evaluation.
         max_step: greatest length of a step, in units of time.
         shared: all samples take the same steps, as fractions of their spans, accepted by the root
-            mean square of their ratios; for batches of one kind, whose steps would hardly differ.
+            mean square of their ratios; for batches of one kind, whose steps would hardly differ. A
+            sample in trouble then slows all, up to ``max_steps``.
         stops: times at which a step ends and another begins, such as jumps of the field, in any
             order; the field is asked before or after such a time, never at it.
 

@@ -115,7 +115,9 @@ class DenseOutput:
         edges = nodes.detach() + torch.zeros_like(located.sum(0))
         places = located + torch.zeros_like(nodes[0])
         index = torch.searchsorted(edges.mT.contiguous(), places.mT.contiguous(), right=True).mT
-        index = (index - 1).clamp(0, len(self.states) - 1)
+        number = torch.arange(len(self.states), device=nodes.device)[:, None]
+        last = torch.where(nodes[1:] > nodes[:-1], number, 0).amax(0)
+        index = torch.minimum(index - 1, last).clamp_min(0)  # behind it samples rest
         left, right = nodes.gather(0, index), nodes.gather(0, index + 1)
         samples = torch.arange(nodes.shape[1], device=nodes.device).expand_as(index)
         start = self.states[index, samples]

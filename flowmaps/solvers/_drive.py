@@ -98,8 +98,8 @@ def by_search(
     times instead.
     """
     rtol, atol = least_tolerances(rtol, atol, start.x)
-    # The condition is named beside the field's first value because a field may ignore it at first.
-    sources = (start.s, start.t, start.x, start.first, start.field.extra)
+    # The condition, and what the field holds, stand beside its first value, which may ignore them.
+    sources = (start.s, start.t, start.x, start.first, start.field.extra, start.field.holds)
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
     carried = carries(sources)
     through = gradient.step_sizes and carried

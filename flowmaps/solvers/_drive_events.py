@@ -65,7 +65,8 @@ def by_events(
     events, rebuild, seen = look_out
     bound = [BoundEvent(event, start.field, rebuild) for event in events]
     values = [event(start.s, start.x) for event in bound]
-    sources = (start.s, start.t, start.x, start.first, start.field.extra, values)
+    field = start.field
+    sources = (start.s, start.t, start.x, start.first, field.extra, field.holds, values)
     repeat = (carries_derivative if torch.is_grad_enabled() else carries_tangent)(sources)
     watch = Watch(bound, seen, problem.s, start.x.detach(), start.first.detach(), problem.span)
     nodes, kept = Nodes(problem), Kept()

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from flowmaps._transforms import is_plain
-from flowmaps._typing import Clock, Field, State
+from flowmaps._transforms import carries_derivative, is_plain
+from flowmaps._typing import Clock, State
+from flowmaps.solvers._bind import BoundField, Detached
+from flowmaps.solvers._by_length import by_length
 from flowmaps.solvers._method import Stepper
 
 __all__ = ["Followed", "follow", "replay_evaluations", "uniform"]
@@ -45,17 +47,20 @@ def uniform(steps: int, clock: Clock) -> Tensor:
 
 
 class Segment(NamedTuple):
-    """Some steps in a row: the end, the field there if it is known, and lists as in Followed."""
+    """Some steps in a row: the end, the field there if it is known, and lists as in Followed.
+
+    The field is known of the samples that took the last step, which stand first.
+    """
 
     x: State
-    first: State | None
+    first: Tensor | None
     states: list[Tensor]
     slopes: list[Tensor]
 
 
 def follow(
     method: Stepper,
-    field: Field,
+    field: BoundField | Detached,
     fractions: Tensor,
     s: Clock,
     t: Clock,
@@ -69,16 +74,47 @@ def follow(
     ``first`` is the field at (s, x) if it is known. ``sparing`` keeps for backward one state of
     every sqrt(n_steps) and computes the steps between anew.
 
+    A sample leaves the batch when it has taken its last step, and then rests.
+
     Differentiable in s, t, x and everything in the field, in the fractions too.
     """
-    steps = len(fractions) - 1
+    ranks = by_length(fractions, s, t, at_rest=record or carries_derivative((s, t)))
+    if ranks is None:
+        moving = (len(x),) * (len(fractions) - 1)
+        return _followed(method, field, fractions, moving, s, t, x, first, record, sparing)
+    order, back, moving = ranks
+    # The field at (s, x) stands for all samples, those that take no step among them.
+    first = None if first is None or moving[0] < len(x) else first[order]
+    fractions, field = fractions[:, order], field.select(order)
+    clocks = s[order], t[order]
+    found = _followed(method, field, fractions, moving, *clocks, x[order], first, record, sparing)
+    if found.states is None or found.slopes is None:
+        return Followed(found.x[back])
+    return Followed(found.x[back], found.states[:, back], found.slopes[:, :, back])
+
+
+def _followed(
+    method: Stepper,
+    field: BoundField | Detached,
+    fractions: Tensor,
+    moving: tuple[int, ...],
+    s: Clock,
+    t: Clock,
+    x: State,
+    first: State | None,
+    record: bool,
+    sparing: bool,
+) -> Followed:
+    """Follow samples in the order of their lengths; ``moving`` tells how many take each step."""
+    steps = len(moving)
     size, run = steps, partial(_segment, method, field, record)
     if sparing and torch.is_grad_enabled() and is_plain():
         size, run = isqrt(max(steps - 1, 0)) + 1, partial(_sparing, run)
     states: list[Tensor] = []
     slopes: list[Tensor] = []
     for k in range(0, steps, size):
-        segment = run(fractions[k : k + size + 1], s, t, x, first)
+        nodes = fractions[k : k + size + 1]
+        segment = run(moving[k : k + size], nodes, s, t, x, first)
         x, first = segment.x, segment.first
         states += segment.states
         slopes += segment.slopes
@@ -89,28 +125,46 @@ def follow(
 
 def _segment(
     method: Stepper,
-    field: Field,
+    field: BoundField | Detached,
     record: bool,
+    moving: tuple[int, ...],
     fractions: Tensor,
     s: Clock,
     t: Clock,
     x: State,
-    first: State | None,
+    first: Tensor | None,
 ) -> Segment:
     """Take the steps between the nodes; see ``follow``."""
     states: list[Tensor] = []
     slopes: list[Tensor] = []
-    for k in range(len(fractions) - 1):
+    resting: list[Tensor] = []
+    for k, count in enumerate(moving):
+        if count < len(x):
+            resting.insert(0, x[count:])
+            x, s, t = x[:count], s[:count], t[:count]
+            fractions, field = fractions[:, :count], field.select(slice(count))
+        if first is not None and len(first) > count:
+            first = None  # whose graph has those in it that rest
         left = s * (1 - fractions[k]) + t * fractions[k]
         h = (fractions[k + 1] - fractions[k]) * (t - s)
         step = method.step(field, left, h, x, first)
         last = step.last
         if record:
             last = field(left + h, step.x) if last is None else last
-            states.append(x)
-            slopes.append(method.slopes(field, left, h, x, step, last))
+            states.append(_joined(x, resting))
+            slopes.append(_padded(method.slopes(field, left, h, x, step, last), resting))
         x, first = step.x, last
-    return Segment(x, first, states, slopes)
+    return Segment(_joined(x, resting), first, states, slopes)
+
+
+def _joined(x: Tensor, resting: list[Tensor]) -> Tensor:
+    return torch.cat([x, *resting]) if resting else x
+
+
+def _padded(slopes: Tensor, resting: list[Tensor]) -> Tensor:
+    """Return slopes (degree, moving, *event) with zeros for those that rest."""
+    rest = [torch.zeros_like(part).expand(len(slopes), *part.shape) for part in resting]
+    return torch.cat([slopes, *rest], dim=1) if rest else slopes
 
 
 def _sparing(run: Callable[..., Segment], *arguments: Any) -> Segment:

@@ -148,7 +148,7 @@ def settle(
         torch.where(accept, ratio.clamp_min(1e-10), march.previous),
         torch.where(accept, march.previous, march.earlier),
         running & ~accept,
-        _codes(problem, march.code, accept & last, h, elapsed, own, attempts),
+        _codes(problem, march.code, accept, last, h, elapsed, own, attempts),
         attempts,
         march.accepted + accept,
     )
@@ -173,7 +173,8 @@ def _next_step(problem: Problem, march: March, h: Clock, ratio: PerSample, accep
 def _codes(
     problem: Problem,
     code: Codes,
-    done: Mask,
+    accept: Mask,
+    last: Mask,
     h: Clock,
     elapsed: Clock,
     ratio: PerSample,
@@ -182,12 +183,13 @@ def _codes(
     """Return the codes after an attempt.
 
     ``h`` is the next step, ``ratio`` the sample's own error over its tolerance, infinite where the
-    step is not finite; the rest is counted up to now.
+    step is not finite; the rest is counted up to now. Steps that are short by themselves, such as a
+    first one that was asked for, are no failure.
     """
-    stuck = h.abs() < problem.smallest_step(elapsed)
+    stuck = ~accept & (h.abs() < problem.smallest_step(elapsed))
     if problem.controller.shared:  # only those at fault; the others go on without them
         stuck = stuck & (ratio > 1)
     why = torch.where(ratio < torch.inf, int(Result.STEP_TOO_SMALL), int(Result.NOT_FINITE))
     after = torch.where(attempts >= problem.max_steps, int(Result.MAX_STEPS), RUNNING)
-    after = torch.where(done, int(Result.SUCCESS), torch.where(stuck, why, after))
+    after = torch.where(accept & last, int(Result.SUCCESS), torch.where(stuck, why, after))
     return torch.where(code == RUNNING, after, code)

@@ -35,6 +35,10 @@ Tolerance = Any
 """A number, numbers for every component of a sample, or a pytree of them."""
 
 
+_MOST = 2**62
+"""More steps than these are no bound, and no number for a tensor."""
+
+
 def check_options(
     method: Method,
     rtol: Tolerance,
@@ -66,7 +70,7 @@ def check_options(
             "from stop to stop instead"
         )
     steps = None if steps is None else as_count(steps, "steps")
-    max_steps = as_count(max_steps, "max_steps")
+    max_steps = min(as_count(max_steps, "max_steps"), _MOST)
     if isinstance(method, TorchDiffEq):
         if steps is not None:
             raise ValueError(

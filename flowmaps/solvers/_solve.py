@@ -24,6 +24,7 @@ from flowmaps._typing import Clock, Condition, Count, Mask, Time
 from flowmaps.solvers._adjoint import adjoint_settings, along_by_adjoint, by_adjoint
 from flowmaps.solvers._bind import BoundField
 from flowmaps.solvers._bound_event import check_events
+from flowmaps.solvers._captured import held
 from flowmaps.solvers._coarse_times import warn_of_coarse_times
 from flowmaps.solvers._compiled import Compilation
 from flowmaps.solvers._controllers import PI, Controller
@@ -179,12 +180,13 @@ def solve(
     rows = None if save_at is None else time_rows(save_at, begin, "save_at")
     if rows is not None:
         check_inside(rows, begin, end, "save_at")
-    bound = BoundField(field, condition, between=(begin, end, x))
+    holds = held(given) if torch.is_grad_enabled() else ()
+    bound = BoundField(field, condition, between=(begin, end, x), holds=holds)
     # A sample at rest ends where it starts, whatever the field is there.
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
     free = record or torch.compiler.is_compiling() or carries((begin, end))
-    still = None if free else begin == end
-    moving = x if still is None else torch.where(shaped_like(still, x), x.detach(), x)
+    still = begin == end
+    moving = x if free else torch.where(shaped_like(still, x), x.detach(), x)
     first = bound.first(begin, moving)
     refuse_lost_tangents((begin, end, x, condition, first))
     if check_field:
@@ -229,8 +231,9 @@ def solve(
             runs = driven_twice(method, record, one, stops, start)
         else:
             runs = [drive(record, gradient, start)]
-    if still is not None:
-        runs = [_at_rest(run, still, x) for run in runs]
+    # Where times have derivatives these are the field, if it is finite there.
+    kept = still & finite_samples(first.detach()) if free else torch.zeros_like(still)
+    runs = [_at_rest(run, still, kept, x) for run in runs]
     if half is not None:
         runs = [_held(run, half) for run in runs]
     solution = _solution(method, runs, begin, end, rebuild, rows, dense)
@@ -284,11 +287,22 @@ def _kind(state: Any, condition: Condition) -> Hashable:
     return str(structure), kinds, str(given), there
 
 
-def _at_rest(driven: Driven, still: Mask, x: Tensor) -> Driven:
-    """Put finite samples whose span is zero where they started."""
+def _at_rest(driven: Driven, still: Mask, kept: Mask, x: Tensor) -> Driven:
+    """Put finite samples whose span is zero, but those that are kept, where they started."""
     fine = still & finite_samples(x.detach())
-    y = torch.where(shaped_like(fine, x), x, driven.x)
-    return replace(driven, x=y, code=torch.where(fine, SUCCESS, driven.code))
+    rests = shaped_like(fine & ~kept, x)
+    saved, recorded = driven.saved, driven.recorded
+    if saved is not None:
+        saved = torch.where(rests, x, saved)
+    if recorded is not None:
+        recorded = recorded._replace(slopes=torch.where(rests, 0.0, recorded.slopes))
+    return replace(
+        driven,
+        x=torch.where(rests, x, driven.x),
+        code=torch.where(fine, SUCCESS, driven.code),
+        saved=saved,
+        recorded=recorded,
+    )
 
 
 def _held(driven: Driven, dtype: torch.dtype) -> Driven:

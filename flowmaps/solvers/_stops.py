@@ -90,7 +90,8 @@ def _between(
     moving = (begin != end).detach()
     low = torch.where(moving & _is_any(low, stops, x), low + _unit(low, torch.inf), low)
     high = torch.where(moving & _is_any(high, stops, x), high + _unit(high, -torch.inf), high)
-    return BoundField(start.field.field, start.field.condition, bounds=(low, high))
+    field = start.field
+    return BoundField(field.field, field.condition, bounds=(low, high), holds=field.holds)
 
 
 def _is_any(time: Tensor, stops: tuple[float, ...], x: Tensor) -> Mask:

@@ -1,0 +1,55 @@
+"""The order of a batch in which samples with fewer steps stand behind, so that they can be left."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowmaps._transforms import is_vmapping, peek
+from flowmaps._typing import Clock
+
+__all__ = ["ByLength", "by_length"]
+
+
+class ByLength(NamedTuple):
+    """Samples in the order of their numbers of steps, the longest way first.
+
+    Args:
+        order: their numbers, (batch,).
+        back: where each sample stands in that order, (batch,).
+        moving: for every step, how many samples still take it.
+    """
+
+    order: Tensor
+    back: Tensor
+    moving: tuple[int, ...]
+
+
+def by_length(fractions: Tensor, s: Clock, t: Clock, at_rest: bool) -> ByLength | None:
+    """Return the order by length; None where all take all steps, or nobody can look.
+
+    A sample that has finished must not go on with steps of length zero: where its field has no
+    finite derivative at the end, zero times that is NaN, in what samples share as well.
+
+    Args:
+        fractions: nodes, (n_steps + 1, batch), that rest where a sample has finished.
+        s, t: clocks (batch,).
+        at_rest: whether a sample with s = t takes its one step of length zero.
+    """
+    if torch.compiler.is_compiling() or is_vmapping() or fractions.is_meta:
+        return None
+    nodes = peek(fractions.detach())
+    number = torch.arange(1, len(nodes), device=nodes.device)[:, None]
+    steps = torch.where(nodes[1:] > nodes[:-1], number, 0).amax(0)
+    if not at_rest:
+        steps = torch.where(peek((s == t).detach()), 0, steps)
+    most = len(nodes) - 1
+    leaving = torch.bincount(steps, minlength=most + 1).tolist()
+    if leaving[most] == len(steps):
+        return None
+    order = steps.argsort(descending=True, stable=True)
+    moving, left = [], len(steps)
+    for count in leaving[:-1]:
+        left -= count
+        moving.append(left)
+    return ByLength(order, order.argsort(), tuple(moving))
