@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowmaps._transforms import is_vmapping, peek
-from flowmaps._typing import Clock
+from flowmaps._transforms import carries_derivative, is_vmapping, peek
+from flowmaps._typing import Clock, Mask
 
-__all__ = ["ByLength", "by_length"]
+__all__ = ["ByLength", "by_length", "takes_no_step"]
 
 
 class ByLength(NamedTuple):
@@ -25,7 +25,17 @@ class ByLength(NamedTuple):
     moving: tuple[int, ...]
 
 
-def by_length(fractions: Tensor, s: Clock, t: Clock, at_rest: bool) -> ByLength | None:
+def takes_no_step(s: Clock, t: Clock, record: bool) -> Mask:
+    """Tell which samples rest, s = t, and need no step of length zero, (batch,).
+
+    One step shows the derivative in the times, and what dense output is there.
+    """
+    if is_vmapping() or s.is_meta or record or carries_derivative((s, t)):
+        return torch.zeros_like(s, dtype=torch.bool)
+    return s == t
+
+
+def by_length(fractions: Tensor, idle: Mask) -> ByLength | None:
     """Return the order by length; None where all take all steps, or nobody can look.
 
     A sample that has finished must not go on with steps of length zero: where its field has no
@@ -33,16 +43,14 @@ def by_length(fractions: Tensor, s: Clock, t: Clock, at_rest: bool) -> ByLength 
 
     Args:
         fractions: nodes, (n_steps + 1, batch), that rest where a sample has finished.
-        s, t: clocks (batch,).
-        at_rest: whether a sample with s = t takes its one step of length zero.
+        idle: which samples take no step at all, (batch,).
     """
-    if torch.compiler.is_compiling() or is_vmapping() or fractions.is_meta:
+    if is_vmapping() or fractions.is_meta:
         return None
     nodes = peek(fractions.detach())
     number = torch.arange(1, len(nodes), device=nodes.device)[:, None]
     steps = torch.where(nodes[1:] > nodes[:-1], number, 0).amax(0)
-    if not at_rest:
-        steps = torch.where(peek((s == t).detach()), 0, steps)
+    steps = torch.where(peek(idle), 0, steps)
     most = len(nodes) - 1
     leaving = torch.bincount(steps, minlength=most + 1).tolist()
     if leaving[most] == len(steps):

@@ -115,9 +115,9 @@ class DenseOutput:
         edges = nodes.detach() + torch.zeros_like(located.sum(0))
         places = located + torch.zeros_like(nodes[0])
         index = torch.searchsorted(edges.mT.contiguous(), places.mT.contiguous(), right=True).mT
-        number = torch.arange(len(self.states), device=nodes.device)[:, None]
-        last = torch.where(nodes[1:] > nodes[:-1], number, 0).amax(0)
-        index = torch.minimum(index - 1, last).clamp_min(0)  # behind it samples rest
+        number = torch.arange(1, len(nodes), device=nodes.device)[:, None]
+        rest = torch.where(nodes[1:] > nodes[:-1], number, 0).amax(0).clamp_max(len(number) - 1)
+        index = torch.minimum(index - 1, rest).clamp_min(0)
         left, right = nodes.gather(0, index), nodes.gather(0, index + 1)
         samples = torch.arange(nodes.shape[1], device=nodes.device).expand_as(index)
         start = self.states[index, samples]

@@ -12,6 +12,7 @@ from flowmaps._transforms import carries_derivative, carries_tangent, is_transfo
 from flowmaps._typing import Clock, Codes, State
 from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField, Detached
+from flowmaps.solvers._by_length import takes_no_step
 from flowmaps.solvers._compiled import Compilation, compiled_search
 from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._event import Found
@@ -72,7 +73,7 @@ def by_fixed_steps(
 ) -> Driven:
     """Take equal steps over each sample's own span; no host read."""
     fractions = uniform(steps, start.s)
-    x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
+    x, recorded = _follow(method, start, fractions, record, gradient.checkpoint, uneven=False)
     counts = _counts(start.s, steps, 1 + replay_evaluations(method, steps, record, x))
     return Driven(x, start.t.detach(), _finite_code(x), counts, recorded, nodes=fractions)
 
@@ -139,7 +140,10 @@ def by_search(
     if not follows or fractions is None:
         return driven
     x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
-    again = replay_evaluations(method, found.statistics.accepted.clamp_min(1), record, x)
+    accepted, still = found.statistics.accepted, start.s == start.t
+    again = replay_evaluations(method, accepted.clamp_min(1), record, x)
+    none = (accepted == 0) & (takes_no_step(start.s, start.t, record) | ~still)
+    again = torch.where(none, 0, again)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
     return replace(driven, x=x, statistics=counts, recorded=recorded)
 
@@ -162,10 +166,15 @@ def by_backend(
 
 
 def _follow(
-    method: Stepper, start: Start, fractions: Tensor, record: bool, sparing: bool
+    method: Stepper,
+    start: Start,
+    fractions: Tensor,
+    record: bool,
+    sparing: bool,
+    uneven: bool = True,
 ) -> tuple[State, Recorded | None]:
     field, s, t, x, first, _ = start
-    followed = follow(method, field, fractions, s, t, x, first, record, sparing)
+    followed = follow(method, field, fractions, s, t, x, first, record, sparing, uneven)
     if followed.states is None or followed.slopes is None:
         return followed.x, None
     return followed.x, Recorded(fractions, followed.states, followed.slopes)

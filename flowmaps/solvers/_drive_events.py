@@ -137,7 +137,8 @@ def _repeated(
     now, here = nodes[step, sample], states[step, sample]
     places = Places(now, here, field.select(sample)(now, here) if len(sample) else here)
     counts = driven.statistics
-    again = replay_evaluations(method, counts.accepted.clamp_min(1), True, x)
+    whole = (counts.accepted - ended.to(counts.accepted)).clamp_min(1)
+    again = replay_evaluations(method, whole, True, x)
     again = again + torch.bincount(sample, minlength=len(s))
     driven = replace(
         driven,

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from flowmaps._transforms import carries_derivative, is_plain
+from flowmaps._transforms import is_plain
 from flowmaps._typing import Clock, State
 from flowmaps.solvers._bind import BoundField, Detached
-from flowmaps.solvers._by_length import by_length
+from flowmaps.solvers._by_length import by_length, takes_no_step
 from flowmaps.solvers._method import Stepper
 
 __all__ = ["Followed", "follow", "replay_evaluations", "uniform"]
@@ -68,17 +68,18 @@ def follow(
     first: State | None = None,
     record: bool = False,
     sparing: bool = False,
+    uneven: bool = True,
 ) -> Followed:
     """Step x through the nodes s (1 - fraction) + t fraction; fractions (n_steps + 1, batch).
 
     ``first`` is the field at (s, x) if it is known. ``sparing`` keeps for backward one state of
     every sqrt(n_steps) and computes the steps between anew.
 
-    A sample leaves the batch when it has taken its last step, and then rests.
+    If steps are ``uneven`` a sample leaves the batch when it has taken its last, and then rests.
 
     Differentiable in s, t, x and everything in the field, in the fractions too.
     """
-    ranks = by_length(fractions, s, t, at_rest=record or carries_derivative((s, t)))
+    ranks = by_length(fractions, takes_no_step(s, t, record)) if uneven else None
     if ranks is None:
         moving = (len(x),) * (len(fractions) - 1)
         return _followed(method, field, fractions, moving, s, t, x, first, record, sparing)
@@ -139,12 +140,18 @@ def _segment(
     slopes: list[Tensor] = []
     resting: list[Tensor] = []
     for k, count in enumerate(moving):
+        rates = x[:0]
         if count < len(x):
             resting.insert(0, x[count:])
             x, s, t = x[:count], s[:count], t[:count]
             fractions, field = fractions[:, :count], field.select(slice(count))
         if first is not None and len(first) > count:
-            first = None  # whose graph has those in it that rest
+            rates, first = first[count:], None  # whose graph has those in it that rest
+        if resting and not count:  # a field is not asked for no samples
+            if record:
+                states.append(torch.cat(resting))
+                slopes.append(_at_rest(len(slopes[0]) if slopes else 1, rates, states[-1]))
+            continue
         left = s * (1 - fractions[k]) + t * fractions[k]
         h = (fractions[k + 1] - fractions[k]) * (t - s)
         step = method.step(field, left, h, x, first)
@@ -152,7 +159,7 @@ def _segment(
         if record:
             last = field(left + h, step.x) if last is None else last
             states.append(_joined(x, resting))
-            slopes.append(_padded(method.slopes(field, left, h, x, step, last), resting))
+            slopes.append(_padded(method.slopes(field, left, h, x, step, last), rates, resting))
         x, first = step.x, last
     return Segment(_joined(x, resting), first, states, slopes)
 
@@ -161,10 +168,17 @@ def _joined(x: Tensor, resting: list[Tensor]) -> Tensor:
     return torch.cat([x, *resting]) if resting else x
 
 
-def _padded(slopes: Tensor, resting: list[Tensor]) -> Tensor:
-    """Return slopes (degree, moving, *event) with zeros for those that rest."""
-    rest = [torch.zeros_like(part).expand(len(slopes), *part.shape) for part in resting]
-    return torch.cat([slopes, *rest], dim=1) if rest else slopes
+def _padded(slopes: Tensor, rates: Tensor, resting: list[Tensor]) -> Tensor:
+    """Return slopes (degree, batch, *event) of those that move and those that rest."""
+    if not resting:
+        return slopes
+    return torch.cat([slopes, _at_rest(len(slopes), rates, torch.cat(resting))], dim=1)
+
+
+def _at_rest(degree: int, rates: Tensor, states: Tensor) -> Tensor:
+    """Return the slopes of those that rest: in the first of their steps at rest the field there."""
+    slope = torch.cat([rates, torch.zeros_like(states[len(rates) :])])
+    return torch.cat([slope[None], torch.zeros_like(slope).expand(degree - 1, *slope.shape)])
 
 
 def _sparing(run: Callable[..., Segment], *arguments: Any) -> Segment:

@@ -180,7 +180,8 @@ def solve(
     rows = None if save_at is None else time_rows(save_at, begin, "save_at")
     if rows is not None:
         check_inside(rows, begin, end, "save_at")
-    holds = held(given) if torch.is_grad_enabled() else ()
+    plain = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    holds = held(given) if plain else ()
     bound = BoundField(field, condition, between=(begin, end, x), holds=holds)
     # A sample at rest ends where it starts, whatever the field is there.
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent

@@ -13,8 +13,8 @@ __all__ = ["solve_uncompiled"]
 _disabled = torch.compiler.disable(
     solve,
     reason=(
-        "flowmaps.solvers: adaptive steps, a ContinuousAdjoint's too, depend on the data and do "
-        "not compile; "
+        "flowmaps.solvers: adaptive steps depend on the data, as do those of ContinuousAdjoint and "
+        "of solves with events, and do not compile; "
         "give steps=... or compile without fullgraph=True, where the solve runs between two graphs"
     ),
 )

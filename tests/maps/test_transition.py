@@ -146,7 +146,7 @@ def test_newton_inverts_adaptive_steps_as_well_as_they_are_smooth(
     leg = M.SolverFlowMap(PENDULUM, rtol=tolerance, atol=tolerance).between(0.0, 1.0)
     x = torch.tensor([[1.0, 0.5], [-2.0, 1.0], [0.1, 3.0]])
     back = leg.inverse("newton")(leg(x))
-    rough = tolerance if default_dtype == torch.float32 else 1e-9
+    rough = 3 * tolerance if default_dtype == torch.float32 else 1e-9
     torch.testing.assert_close(back, x, rtol=0.0, atol=max(rough, 1e-5 * (rough > 1e-9)))
 
 

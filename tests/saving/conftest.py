@@ -99,6 +99,10 @@ class Kind:
     """Modules to supply, which are made for every load."""
 
 
+def pendulum(t: Tensor, x: Tensor) -> Tensor:
+    return torch.stack([x[:, 1], -torch.sin(x[:, 0])], dim=1)
+
+
 GIVEN = {"field": decay}
 KINDS: dict[str, Kind] = {
     **{
@@ -112,10 +116,13 @@ KINDS: dict[str, Kind] = {
             solvers.Bosh3,
             solvers.RK4,
             solvers.Dop853,
-            solvers.SemiImplicitEuler,
-            solvers.StormerVerlet,
-            solvers.Yoshida4,
         )
+    },
+    **{
+        f"solver, {method.__name__}": Kind(
+            lambda method=method: solved(pendulum, method=method()), {"field": pendulum}
+        )
+        for method in (solvers.SemiImplicitEuler, solvers.StormerVerlet, solvers.Yoshida4)
     },
     "solver, Tsit5": Kind(lambda: maps.SolverFlowMap(decay, max_steps=99, throw=False), GIVEN),
     "solver, Dopri5": Kind(

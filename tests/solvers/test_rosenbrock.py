@@ -196,7 +196,7 @@ def test_jacobians_are_counted_as_one_evaluation_for_each_direction() -> None:
     found = solve(lambda t, x: -x, 0.0, 1.0, x, method=Rodas5P())
     assert torch.equal(found.statistics.evaluations, 2 + (8 + 4) * found.statistics.steps)
     dense = solve(lambda t, x: -x, 0.0, 1.0, x, method=Rodas5P(), dense=True)
-    assert torch.equal(dense.statistics.evaluations, 2 + 2 * (8 + 4) * found.statistics.steps)
+    assert torch.equal(dense.statistics.evaluations, found.statistics.evaluations)
 
 
 def test_dense_output_follows_a_stiff_solution() -> None:
@@ -369,5 +369,5 @@ def test_wrong_outputs_and_types_are_refused() -> None:
         solve(lambda t, x: x[:, :2], 0.0, 1.0, x, method=Rodas5P())
     with pytest.raises(TypeError, match="method must be a method object"):
         solve(lambda t, x: x, 0.0, 1.0, x, method=Rodas5P)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="float32 or float64"):
-        solve(lambda t, x: x, 0.0, 1.0, x.half(), method=Rodas5P())
+    with pytest.raises(TypeError, match="floating"):
+        solve(lambda t, x: x, 0.0, 1.0, x.long(), method=Rodas5P())
