@@ -189,13 +189,14 @@ def _sparing(run: Callable[..., Segment], *arguments: Any) -> Segment:
     except RuntimeError as error:
         if "saved tensor hooks" not in str(error):
             raise
-        warnings.warn(
-            "torch keeps no checkpoints of a field with torch.func.grad, vjp or jacrev inside: its "
-            "steps are followed without, at the cost of memory; write it with torch.autograd.grad "
-            "or in forward mode, or take ContinuousAdjoint()",
-            stacklevel=2,
-        )
-        return run(*arguments)
+    # Not in the handler, where torch 2.11 still has its hooks on.
+    warnings.warn(
+        "torch keeps no checkpoints of a field with torch.func.grad, vjp or jacrev inside: its "
+        "steps are followed without, at the cost of memory; write it with torch.autograd.grad "
+        "or in forward mode, or take ContinuousAdjoint()",
+        stacklevel=2,
+    )
+    return run(*arguments)
 
 
 def replay_evaluations(method: Stepper, steps: Any, record: bool, x: State) -> Any:

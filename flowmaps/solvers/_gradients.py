@@ -40,8 +40,8 @@ class DiscreteGradient(Gradient):
     Args:
         checkpoint: keep the states at some sqrt(n) of n steps alone, and compute what backward
             needs of the steps between anew: memory O(sqrt(n)) for one more evaluation of every
-            step, gradients the same bit for bit, second ones to rounding. What the field holds must
-            stay as it is before backward. Concerns ordinary backward; forward mode holds none, and
+            step, gradients the same to rounding, second ones too. What the field holds must not be
+            changed before backward. Concerns ordinary backward; forward mode holds nothing, and
             under ``torch.func`` and in compiled code, where torch has no such means, the steps are
             followed as they are, with the same values and derivatives; so they are, with a warning,
             for a field that calls ``torch.func.grad``, ``vjp`` or ``jacrev`` itself.

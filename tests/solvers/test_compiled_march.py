@@ -307,7 +307,9 @@ def test_inside_compiled_code_a_solve_is_compiled_apart() -> None:
 def test_failures_stay_alone() -> None:
     x = torch.tensor([[1.0], [-1.0], [math.nan]])
     found = solve(lambda t, x: x**2, 0.0, 2.0, x, **FEW, throw=False)
-    assert found.result.tolist() == [Result.STEP_TOO_SMALL, Result.SUCCESS, Result.NOT_FINITE]
+    first, *others = found.result.tolist()  # rounding tells which way a pole is met
+    assert first in (Result.STEP_TOO_SMALL, Result.NOT_FINITE)
+    assert others == [Result.SUCCESS, Result.NOT_FINITE]
     assert found.x[1].item() == pytest.approx(-1 / 3, rel=1e-2)
 
 
