@@ -79,7 +79,8 @@ def follow(
 
     Differentiable in s, t, x and everything in the field, in the fractions too.
     """
-    ranks = by_length(fractions, takes_no_step(s, t, record)) if uneven else None
+    looks = uneven and not torch.compiler.is_compiling()
+    ranks = by_length(fractions, takes_no_step(s, t, record)) if looks else None
     if ranks is None:
         moving = (len(x),) * (len(fractions) - 1)
         return _followed(method, field, fractions, moving, s, t, x, first, record, sparing)
