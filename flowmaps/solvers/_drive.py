@@ -115,10 +115,7 @@ def by_search(
     )
     keeps = record and not follows
     nodes = Nodes(problem) if follows or keep_nodes else None
-    kept = Kept() if keeps and save_at is None else None
-    saved = None
-    if keeps and save_at is not None:
-        saved = Saved(problem, save_at, start.x.detach())
+    kept, saved = _keepers(problem, start.x, save_at) if keeps else (None, None)
     recorders = [recorder for recorder in (nodes, kept, saved) if recorder is not None]
     fast: dict[str, Any] = {}
     plain = not (through or is_transforming() or carries_tangent(sources))
@@ -146,6 +143,13 @@ def by_search(
     again = torch.where(none, 0, again)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
     return replace(driven, x=x, statistics=counts, recorded=recorded)
+
+
+def _keepers(
+    problem: Problem, x: State, save_at: Tensor | None
+) -> tuple[Kept | None, Saved | None]:
+    """Return what keeps all interpolants, or else the states at given times alone."""
+    return (Kept(), None) if save_at is None else (None, Saved(problem, save_at, x.detach()))
 
 
 def least_tolerances(rtol: Tensor, atol: Tensor, x: State) -> tuple[Tensor, Tensor]:
