@@ -25,8 +25,7 @@ from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._relation import by_relation_allowed
 from flowmaps.maps._times import TimeSet
 from flowmaps.solvers._bind import BoundField
-from flowmaps.solvers._gradients import check_gradient
-from flowmaps.solvers._options import check_options
+from flowmaps.solvers._options import as_options
 from flowmaps.solvers._ravel import ravel
 from flowmaps.solvers._separable import check_separable
 
@@ -93,8 +92,6 @@ class SolverFlowMap(FlowMap):
         path: str = "interpolated",
     ):
         super().__init__(times)
-        method = solvers.Tsit5() if method is None else method
-        controller = solvers.PI() if controller is None else controller
         if not callable(field):
             raise TypeError(f"field must be a callable b(t, x), got {brief(field)}")
         if derivatives not in ("by relation", "independent"):
@@ -103,20 +100,29 @@ class SolverFlowMap(FlowMap):
             )
         if path not in ("interpolated", "stops"):
             raise ValueError(f'path must be "interpolated" or "stops", got {path!r}')
-        steps, max_steps = check_options(method, rtol, atol, steps, controller, max_steps)
         self.field = field
         # The parameters of a field that is a module's method are the map's.
         self._owner = method_owner(field)
+        options = as_options(
+            method=method,
+            rtol=rtol,
+            atol=atol,
+            steps=steps,
+            controller=controller,
+            max_steps=max_steps,
+            compile=compile,
+            gradient=gradient,
+        )
         self._options = {
-            "method": method,
+            "method": options.method,
             "rtol": rtol,
             "atol": atol,
-            "steps": steps,
-            "controller": controller,
-            "max_steps": max_steps,
+            "steps": options.steps,
+            "controller": options.controller,
+            "max_steps": options.max_steps,
             "throw": throw,
             "compile": compile,
-            "gradient": check_gradient(gradient, method, steps),
+            "gradient": options.gradient,
         }
         self._derivatives = derivatives
         self._stops = path == "stops"

@@ -15,7 +15,6 @@ from flowmaps.solvers._gradients import ContinuousAdjoint, DiscreteGradient, Gra
 from flowmaps.solvers._heun import Heun
 from flowmaps.solvers._method import Method, Step, Stepper
 from flowmaps.solvers._midpoint import Midpoint
-from flowmaps.solvers._options import Tolerance
 from flowmaps.solvers._ralston import Ralston
 from flowmaps.solvers._rk4 import RK4
 from flowmaps.solvers._rodas5p import Rodas5P
@@ -29,6 +28,7 @@ from flowmaps.solvers._ssprk3 import SSPRK3
 from flowmaps.solvers._stormer_verlet import StormerVerlet
 from flowmaps.solvers._symplectic import Symplectic
 from flowmaps.solvers._tableau import ButcherTableau
+from flowmaps.solvers._tolerances import Tolerance
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 from flowmaps.solvers._tsit5 import Tsit5
 from flowmaps.solvers._yoshida4 import Yoshida4

@@ -15,40 +15,28 @@ from flowmaps._checks import shaped_like, shorten
 from flowmaps._transforms import any_item, carries_derivative, carries_tangent, is_transforming
 from flowmaps._typing import Mask, PerSample, State
 from flowmaps.errors import SolveError, UnsupportedTransform
-from flowmaps.solvers._backward import Backward, Costate, Settings
+from flowmaps.solvers._backward import Backward, Costate
 from flowmaps.solvers._captured import captured, held
-from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._dense import DenseOutput
-from flowmaps.solvers._drive import Driven, Start
+from flowmaps.solvers._drive import Drive, Driven, Start
+from flowmaps.solvers._error_control import ErrorControl
 from flowmaps.solvers._gradients import ContinuousAdjoint, DiscreteGradient
-from flowmaps.solvers._method import Method, Stepper
 from flowmaps.solvers._solution import SUCCESS
 from flowmaps.solvers._stops import in_stretches, join
 from flowmaps.solvers._tsit5 import Tsit5
 
-__all__ = ["adjoint_settings", "along_by_adjoint", "by_adjoint"]
-
-Drive = Callable[[bool, DiscreteGradient, Start], Driven]
-"""A solve: whether to record it, how to differentiate it, where to start."""
+__all__ = ["adjoint_control", "along_by_adjoint", "by_adjoint"]
 
 
-def adjoint_settings(
-    gradient: ContinuousAdjoint,
-    method: Method,
-    controller: Controller,
-    tolerances: tuple[Tensor, Tensor],
-    max_steps: int,
-    throw: bool,
-) -> Settings:
+def adjoint_control(gradient: ContinuousAdjoint, control: ErrorControl) -> ErrorControl:
     """Return how the adjoint is solved: as the solve is, by Tsit5 if that has no error estimate."""
-    assert isinstance(method, Stepper)
-    stepper = Tsit5() if method.error_order is None else method
+    method = Tsit5() if control.method.error_order is None else control.method
     own = (gradient.rtol, gradient.atol)
     rtol, atol = (
         given if mine is None else torch.full_like(given, mine)
-        for mine, given in zip(own, tolerances, strict=True)
+        for mine, given in zip(own, (control.rtol, control.atol), strict=True)
     )
-    return Settings(stepper, controller, rtol, atol, max_steps, throw)
+    return replace(control, method=method, rtol=rtol, atol=atol, modulus=None)
 
 
 def along_by_adjoint(solve: Callable[[Start], Driven], start: Start, rows: Tensor) -> Driven:
@@ -63,14 +51,20 @@ def along_by_adjoint(solve: Callable[[Start], Driven], start: Start, rows: Tenso
 
 
 def by_adjoint(
-    gradient: ContinuousAdjoint, drive: Drive, settings: Settings, given: Any, start: Start
+    gradient: ContinuousAdjoint,
+    drive: Drive,
+    control: ErrorControl,
+    throw: bool,
+    given: Any,
+    start: Start,
 ) -> Driven:
     """Solve without derivatives; backward then solves the adjoint equation.
 
     Args:
         gradient: its options.
         drive: the solve.
-        settings: of the backward solve.
+        control: of the backward solve.
+        throw: whether a way back that is lost raises.
         given: the field as the user gave it.
         start: of the solve.
 
@@ -96,7 +90,7 @@ def by_adjoint(
     known = (start.s, start.t, start.x, *conditions)
     parameters = _parameters((start.first, last), known, holds, gradient.parameters is not None)
     done = Start(start.field, *(part.detach() for part in start[1:5]))
-    plan = _Plan(done, driven, last.detach(), settings, parameters)
+    plan = _Plan(done, driven, last.detach(), control, throw, parameters)
     inputs = (start.s, start.t, start.x, *conditions, *parameters)
     return replace(driven, x=_Adjoint.apply(plan, end, *inputs), recorded=None)
 
@@ -132,14 +126,16 @@ class _Plan:
 
     Args:
         start, driven: of the forward solve, detached; ``last`` is the field at its end.
-        settings: of the backward solve.
+        control: of the backward solve.
+        throw: whether a way back that is lost raises.
         parameters: what the field holds and has gradients in.
     """
 
     start: Start
     driven: Driven
     last: Tensor
-    settings: Settings
+    control: ErrorControl
+    throw: bool
     parameters: list[Tensor]
 
     def gradients(self, y: State, x: State, upper: State) -> list[Tensor | None]:
@@ -149,11 +145,11 @@ class _Plan:
         nothing = unit == 0  # nobody asks for the gradients of such a sample
         unit = torch.where(nothing, 1.0, unit)
         costate = Costate(start.field, self._dense(), self.parameters)
-        found = Backward(costate, self.settings).solve(
+        found = Backward(costate, self.control).solve(
             s, torch.where(nothing, s, time), x, y, upper / shaped_like(unit, upper), unit
         )
         bad = found.bad & ~nothing
-        if self.settings.throw:
+        if self.throw:
             _raise_lost(bad)
         lower = _spoiled(found.a * shaped_like(unit, upper), bad)
         by_s = -_product(lower, start.first)

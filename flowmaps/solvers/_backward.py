@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,30 +14,18 @@ from flowmaps._checks import shaped_like
 from flowmaps._transforms import any_item, is_transforming
 from flowmaps._typing import Clock, Mask, PerSample, State
 from flowmaps.solvers._bind import BoundField, Detached
-from flowmaps.solvers._controllers import Controller
 from flowmaps.solvers._dense import DenseOutput
-from flowmaps.solvers._drive import Driven, Start, least_tolerances
+from flowmaps.solvers._drive import Driven, Start
+from flowmaps.solvers._error_control import ErrorControl
 from flowmaps.solvers._march import March, Trial, attempt, begin, settle
-from flowmaps.solvers._method import Stepper
 from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._solution import RUNNING, SUCCESS, Statistics
 from flowmaps.solvers._stops import by_stretches
 
-__all__ = ["Backward", "Costate", "Settings"]
+__all__ = ["Backward", "Costate"]
 
 _MISS = 100
 """A start that is missed by more tolerances than this was lost on the way back."""
-
-
-class Settings(NamedTuple):
-    """How the adjoint equation is solved."""
-
-    method: Stepper
-    controller: Controller
-    rtol: Tensor
-    atol: Tensor
-    max_steps: int
-    throw: bool
 
 
 class Costate:
@@ -131,7 +119,7 @@ class Backward:
     """The solve of a costate's equation; the integrals are its ``totals``."""
 
     costate: Costate
-    settings: Settings
+    control: ErrorControl
 
     def solve(self, s: Clock, t: Clock, x: State, y: State, a: State, unit: PerSample) -> Found:
         """Solve from t back to s.
@@ -145,7 +133,7 @@ class Backward:
         z = a if known else torch.stack([y, a], dim=1)
         field = BoundField(self.costate.rate, self.costate.condition, between=(t, s, z))
         start = Start(field, t, s, z, field(t, z))
-        stops = tuple(self.settings.controller.stops)
+        stops = tuple(self.control.controller.stops)
 
         def drive(start: Start) -> Driven:
             return self._march(start, unit)
@@ -159,10 +147,7 @@ class Backward:
         return Found(lower, bad | ~(miss <= _MISS))
 
     def _problem(self, start: Start) -> Problem:
-        method, controller, rtol, atol, max_steps, _ = self.settings
-        tolerances = least_tolerances(rtol, atol, start.x)
-        field = Detached(start.field)
-        return Problem(field, method, controller, start.s, start.t, *tolerances, max_steps)
+        return self.control.problem(Detached(start.field), start.s, start.t)
 
     def _march(self, start: Start, unit: PerSample) -> Driven:
         """March every sample over one stretch; see ``search``."""

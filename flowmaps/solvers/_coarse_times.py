@@ -44,7 +44,7 @@ def warn_of_coarse_times(field: BoundField, s: Clock, t: Clock, x: State, first:
         f"x is {x.dtype}, so the field sees times {unit[k].item():.2g} apart between "
         f"s = {s[k].item():.10g} and t = {t[k].item():.10g}; give x in float64, or count time "
         "from a nearer origin",
-        stacklevel=3,
+        stacklevel=5,
     )
 
 

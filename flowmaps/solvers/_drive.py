@@ -14,7 +14,7 @@ from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._by_length import takes_no_step
 from flowmaps.solvers._compiled import Compilation, compiled_search
-from flowmaps.solvers._controllers import Controller
+from flowmaps.solvers._error_control import ErrorControl
 from flowmaps.solvers._event import Found
 from flowmaps.solvers._follow import follow, replay_evaluations, uniform
 from flowmaps.solvers._gradients import DiscreteGradient
@@ -27,13 +27,13 @@ from flowmaps.solvers._solution import NOT_FINITE, SUCCESS, Statistics
 from flowmaps.solvers._torchdiffeq import TorchDiffEq
 
 __all__ = [
+    "Drive",
     "Driven",
     "Recorded",
     "Start",
     "by_backend",
     "by_fixed_steps",
     "by_search",
-    "least_tolerances",
 ]
 
 
@@ -68,6 +68,10 @@ class Driven:
     found: tuple[Found, ...] = ()
 
 
+Drive = Callable[[bool, DiscreteGradient, Start], Driven]
+"""Solves one way: whether to record it, how to differentiate it, where to start."""
+
+
 def by_fixed_steps(
     method: Stepper, steps: int, record: bool, gradient: DiscreteGradient, start: Start
 ) -> Driven:
@@ -79,18 +83,13 @@ def by_fixed_steps(
 
 
 def by_search(
-    method: Stepper,
-    controller: Controller,
-    rtol: Tensor,
-    atol: Tensor,
-    max_steps: int,
+    control: ErrorControl,
+    compiled: Compilation | None,
     record: bool,
     gradient: DiscreteGradient,
     start: Start,
-    compiled: Compilation | None = None,
-    modulus: Callable[[Tensor], Tensor] | None = None,
-    keep_nodes: bool = False,
     save_at: Tensor | None = None,
+    keep_nodes: bool = False,
 ) -> Driven:
     """Search the grid without derivatives; follow it again for these.
 
@@ -98,7 +97,6 @@ def by_search(
     they are found; where ``save_at`` (n_times, batch) is all that they are for, the states at these
     times instead.
     """
-    rtol, atol = least_tolerances(rtol, atol, start.x)
     # The condition, and what the field holds, stand beside its first value, which may ignore them.
     sources = (start.s, start.t, start.x, start.first, start.field.extra, start.field.holds)
     carries = carries_derivative if torch.is_grad_enabled() else carries_tangent
@@ -108,8 +106,7 @@ def by_search(
         field, clocks = start.field, (start.s, start.t)
     else:
         field, clocks = Detached(start.field), (start.s.detach(), start.t.detach())
-    bounds = rtol, atol, max_steps
-    problem = Problem(field, method, controller, *clocks, *bounds, through, modulus)
+    problem = control.problem(field, *clocks, differentiated=through)
     follows = (carried and not through) or (
         record and (through or is_transforming() or start.x.is_meta)
     )
@@ -136,6 +133,7 @@ def by_search(
         return replace(driven, saved=saved.finish(found.march))
     if not follows or fractions is None:
         return driven
+    method = control.method
     x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
     accepted, still = found.statistics.accepted, start.s == start.t
     again = replay_evaluations(method, accepted.clamp_min(1), record, x)
@@ -150,12 +148,6 @@ def _keepers(
 ) -> tuple[Kept | None, Saved | None]:
     """Return what keeps all interpolants, or else the states at given times alone."""
     return (Kept(), None) if save_at is None else (None, Saved(problem, save_at, x.detach()))
-
-
-def least_tolerances(rtol: Tensor, atol: Tensor, x: State) -> tuple[Tensor, Tensor]:
-    """Return tolerances that x's dtype can meet."""
-    info = torch.finfo(x.dtype)
-    return rtol.clamp_min(10 * info.eps), atol.clamp_min(info.tiny)
 
 
 def by_backend(

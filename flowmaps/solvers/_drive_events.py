@@ -1,6 +1,5 @@
 """Solves that look out for events: a search that ends where one is terminal, then settled."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,15 +13,15 @@ from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import Detached
 from flowmaps.solvers._bound_event import BoundEvent
 from flowmaps.solvers._compiled import Compilation, compiled_search
-from flowmaps.solvers._controllers import PI, Controller
+from flowmaps.solvers._controllers import PI
 from flowmaps.solvers._cut import Ending, cut, shortened
-from flowmaps.solvers._drive import Driven, Start, least_tolerances
+from flowmaps.solvers._drive import Driven, Start
 from flowmaps.solvers._equal_steps import equal_step
+from flowmaps.solvers._error_control import ErrorControl
 from flowmaps.solvers._event import Event, Found
 from flowmaps.solvers._follow import follow, replay_evaluations
 from flowmaps.solvers._kept import Kept
 from flowmaps.solvers._method import Stepper
-from flowmaps.solvers._problem import Problem
 from flowmaps.solvers._recorder import Nodes, Recorded
 from flowmaps.solvers._settle import settle, settle_evaluations
 from flowmaps.solvers._watch import Crossings, LookOut, Watch
@@ -39,29 +38,21 @@ class Places(NamedTuple):
 
 
 def by_events(
-    method: Stepper,
-    controller: Controller,
-    rtol: Tensor,
-    atol: Tensor,
-    max_steps: int,
+    control: ErrorControl,
+    compiled: Compilation | None,
     record: bool,
     start: Start,
     look_out: LookOut,
     steps: int | None = None,
-    compiled: Compilation | None = None,
-    modulus: Callable[[Tensor], Tensor] | None = None,
 ) -> Driven:
     """Search as ``by_search`` does, or take equal steps, and look at the events in every step.
 
     Where derivatives are carried the steps before an event are followed again, and that with the
     event itself is taken as often as the derivatives need; see ``settle``.
     """
-    rtol, atol = least_tolerances(rtol, atol, start.x)
-    clocks = start.s.detach(), start.t.detach()
-    # Equal steps need no guess of the first one.
-    controller = controller if steps is None else PI(first_step=1.0)
-    bounds = rtol, atol, max_steps
-    problem = Problem(Detached(start.field), method, controller, *clocks, *bounds, modulus=modulus)
+    if steps is not None:  # equal ones need no guess of the first
+        control = replace(control, controller=PI(first_step=1.0))
+    problem = control.problem(Detached(start.field), start.s.detach(), start.t.detach())
     events, rebuild, seen = look_out
     bound = [BoundEvent(event, start.field, rebuild) for event in events]
     values = [event(start.s, start.x) for event in bound]
@@ -84,14 +75,15 @@ def by_events(
     driven = Driven(found.x, found.time, found.code, found.statistics)
     if repeat:
         driven, grid, places = _repeated(
-            method, start, nodes.fractions(), driven, crossings, ending
+            control.method, start, nodes.fractions(), driven, crossings, ending
         )
     else:
         grid = kept.finish(problem, found.march) if record else None
         now = problem.s[crossings.sample] + crossings.elapsed
         places = Places(now, crossings.x, crossings.first)
     driven = replace(driven, recorded=grid if record else None)
-    return _settled(method, start, driven, bound, crossings, places, length, ending, repeat)
+    facts = bound, crossings, places, length, ending, repeat
+    return _settled(control.method, start, driven, *facts)
 
 
 def _in_time(
