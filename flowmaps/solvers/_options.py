@@ -13,7 +13,6 @@ from flowmaps._transforms import is_transformed
 from flowmaps._typing import Count
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._controllers import PI, Controller
-from flowmaps.solvers._dense import Times
 from flowmaps.solvers._event import Event, as_events
 from flowmaps.solvers._gradients import DiscreteGradient, Gradient, check_gradient
 from flowmaps.solvers._method import Method, Stepper
@@ -59,7 +58,7 @@ def as_options(
     atol: Tolerance = 1e-6,
     steps: Count | None = None,
     controller: Controller | None = None,
-    save_at: Times | None = None,
+    save_at: Any = None,
     dense: bool = False,
     events: Event | Sequence[Event] | None = None,
     global_error: bool = False,
