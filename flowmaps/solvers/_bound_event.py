@@ -1,6 +1,7 @@
 """An event's function as the solvers call it: condition bound, outputs checked, probed once."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -68,6 +69,13 @@ class BoundEvent:
         unit = torch.finfo(x.dtype).eps
         noise = unit * ((by_time * time).abs() + _sum((by_state * x).abs()))
         return value.detach(), rate, noise
+
+    def change(self, t: Clock, x: State, move: State) -> PerSample:
+        """Return by how much g may change where every component of x moves by so much, detached."""
+        time, x = self.field.moved(t, x).detach(), x.detach()
+        value, pull = cast(Any, torch.func.vjp(partial(self.at, time), x))
+        (by_state,) = pull(torch.ones_like(value))
+        return _sum((by_state.detach() * move.detach()).abs())
 
     def select(self, samples: Tensor) -> "BoundEvent":
         """Return the event of these samples alone, given by their numbers."""

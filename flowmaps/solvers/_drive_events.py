@@ -59,7 +59,7 @@ def by_events(
     field = start.field
     sources = (start.s, start.t, start.x, start.first, field.extra, field.holds, values)
     repeat = (carries_derivative if torch.is_grad_enabled() else carries_tangent)(sources)
-    watch = Watch(bound, seen, problem.s, start.x.detach(), start.first.detach(), problem.span)
+    watch = Watch(bound, seen, problem, start.x.detach(), start.first.detach())
     nodes, kept = Nodes(problem), Kept()
     recorders = [nodes, watch] if repeat else [kept, watch] if record else [watch]
     fast: dict[str, Any] = {}

@@ -23,7 +23,9 @@ class Event:
     counts as one. A longest step (``controller=PI(max_step=...)``) or more checks see more.
 
     A g that is zero at s, up to rounding, is no event there, whichever way it leaves zero: the next
-    zero is the first. So a solve may start where another one ended at an event.
+    zero is the first. So a solve may start where another one ended at an event. What another solve
+    rounded is not known; it counts as at most 64 rounding units of the way ahead, and no more than
+    64 tolerances.
 
     Args:
         function: ``g(t, x)`` or, with a condition, ``g(t, x, condition)``, for every sample on its

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, PerSample, State
 from flowmaps.solvers._bind import BoundField, Detached
 from flowmaps.solvers._controllers import Controller
@@ -59,6 +60,11 @@ class Problem:
     def smallest_step(self, elapsed: Clock) -> Clock:
         """Return the step below which a sample is stuck, (batch,)."""
         return ROUNDING * torch.maximum(elapsed.abs(), FIRST * self.span.abs())
+
+    def tolerance(self, x: State) -> State:
+        """Return the tolerance of a component of x, that of the largest where x is relative."""
+        size = x.abs().flatten(1).amax(1) if x[:1].numel() else x.new_zeros(len(x))
+        return (self.atol + self.rtol * per_sample(size, x)).expand_as(x)
 
     def error_ratio(self, step: Step, x: State) -> PerSample:
         """Return the error of a step from x over its tolerance, (batch,)."""
