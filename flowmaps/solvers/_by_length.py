@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowmaps._checks import finite_samples
 from flowmaps._transforms import carries_derivative, is_vmapping, peek
-from flowmaps._typing import Clock, Mask
+from flowmaps._typing import Clock, Mask, State
 
 __all__ = ["ByLength", "by_length", "takes_no_step"]
 
@@ -25,14 +26,19 @@ class ByLength(NamedTuple):
     moving: tuple[int, ...]
 
 
-def takes_no_step(s: Clock, t: Clock, record: bool) -> Mask:
+def takes_no_step(s: Clock, t: Clock, first: State | None, record: bool) -> Mask:
     """Tell which samples rest, s = t, and need no step of length zero, (batch,).
 
-    One step shows the derivative in the times, and what dense output is there.
+    One step shows the derivative in the times, and what dense output is there, if the field there,
+    ``first``, is finite.
     """
-    if is_vmapping() or s.is_meta or record or carries_derivative((s, t)):
+    if is_vmapping() or s.is_meta:
         return torch.zeros_like(s, dtype=torch.bool)
-    return s == t
+    if not (record or carries_derivative((s, t))):
+        return s == t
+    if first is None:
+        return torch.zeros_like(s, dtype=torch.bool)
+    return (s == t) & ~finite_samples(first.detach())
 
 
 def by_length(fractions: Tensor, idle: Mask) -> ByLength | None:

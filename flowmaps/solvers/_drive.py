@@ -137,7 +137,7 @@ def by_search(
     x, recorded = _follow(method, start, fractions, record, gradient.checkpoint)
     accepted, still = found.statistics.accepted, start.s == start.t
     again = replay_evaluations(method, accepted.clamp_min(1), record, x)
-    none = (accepted == 0) & (takes_no_step(start.s, start.t, record) | ~still)
+    none = (accepted == 0) & (takes_no_step(start.s, start.t, start.first, record) | ~still)
     again = torch.where(none, 0, again)
     counts = replace(found.statistics, evaluations=found.statistics.evaluations + again)
     return replace(driven, x=x, statistics=counts, recorded=recorded)

@@ -80,7 +80,7 @@ def follow(
     Differentiable in s, t, x and everything in the field, in the fractions too.
     """
     looks = uneven and not torch.compiler.is_compiling()
-    ranks = by_length(fractions, takes_no_step(s, t, record)) if looks else None
+    ranks = by_length(fractions, takes_no_step(s, t, first, record)) if looks else None
     if ranks is None:
         moving = (len(x),) * (len(fractions) - 1)
         return _followed(method, field, fractions, moving, s, t, x, first, record, sparing)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from flowmaps.solvers import PI, RK4, Bosh3, DiscreteGradient, Dop853, Rodas5P, Tsit5, solve
+from flowmaps.solvers import PI, RK4, Bosh3, DiscreteGradient, Dop853, Event, Rodas5P, Tsit5, solve
 
 METHODS = pytest.mark.parametrize("method", [Tsit5(), Dop853(), Rodas5P()], ids=repr)
 
@@ -135,3 +135,43 @@ def test_a_short_first_step_is_no_failure() -> None:
 
 def test_no_number_of_steps_is_too_many() -> None:
     assert solve(lambda t, x: -x, 0.0, 1.0, torch.ones(1, 1), max_steps=2**70).success.all()
+
+
+LOOKS: dict[str, Any] = {
+    "dense": {"dense": True},
+    "an event": {"events": Event(lambda t, x, a: x[:, 0] - 0.5)},
+    "an event, dense": {"events": Event(lambda t, x, a: x[:, 0] - 0.5), "dense": True},
+    "an event, equal steps": {
+        "events": Event(lambda t, x, a: x[:, 0] - 0.5),
+        "method": RK4(),
+        "steps": 10,
+    },
+    "stops, dense": {"controller": PI(stops=(0.5,)), "dense": True},
+    "stops and an event": {
+        "controller": PI(stops=(0.5,)),
+        "events": Event(lambda t, x, a: x[:, 0] - 0.5, terminal=False),
+    },
+}
+
+
+@pytest.mark.parametrize("options", LOOKS.values(), ids=list(LOOKS))
+@pytest.mark.parametrize("rests", [True, False])
+def test_a_field_without_a_value_at_s_stays_out_of_what_all_share(options, rests) -> None:
+    """One sample stands, or fails, at the pole of its field; the way is recorded."""
+    x, a = torch.tensor([[2.0], [0.0], [1.0]]), torch.tensor([0.0, 1.0, 0.0])
+    t = torch.tensor([1.0, 0.0 if rests else 1.0, 1.0])
+
+    def gradients(rows: list[int]) -> tuple[Tensor, Tensor]:
+        scale, own = torch.tensor(1.3, requires_grad=True), x[rows].requires_grad_()
+        field = lambda t, x, a: scale * (a[:, None] / x - x)  # noqa: E731
+        facts = torch.zeros(len(rows)), t[rows], own, a[rows]
+        found = solve(field, *facts, throw=False, check_field=False, **options)
+        ends = [rows.index(0), rows.index(2)]
+        value = found.final_state[ends].sum() + found.final_time[ends].sum()
+        if found.dense is not None:
+            value = value + found(0.4 * found.final_time.detach()[None])[:, ends].sum()
+        return torch.autograd.grad(value, (scale, own))
+
+    (whole, own), (alone, others) = gradients([0, 1, 2]), gradients([0, 2])
+    assert torch.allclose(whole, alone, rtol=1e-12)
+    assert torch.allclose(own[[0, 2]], others, rtol=1e-12)
