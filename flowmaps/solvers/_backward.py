@@ -63,10 +63,19 @@ class Costate:
         return self.dense.read(rows, torch.ones_like(rows, dtype=torch.bool))[0], z
 
     def add(self, r: Tensor, z: Tensor, weight: PerSample) -> None:
-        """Add weight times a db at one time of every sample to the integrals."""
+        """Add weight times a db at one time of every sample to the integrals.
+
+        Samples without weight are not asked: zero times what is not finite is NaN for all.
+        """
         x, a = self.split(r, z)
+        free, rows = self.free, (weight != 0).nonzero()[:, 0]
+        if not len(rows):
+            return
         with torch.enable_grad():
-            value = self.function(r, x, *self.free)
+            if len(rows) < len(weight):
+                r, x, a, weight = r[rows], x[rows], a[rows], weight[rows]
+                free = pytree.tree_map(lambda leaf: None if leaf is None else leaf[rows], free)
+            value = self.function(r, x, *free)
         if not value.requires_grad:
             return
         parts = torch.autograd.grad(
