@@ -96,9 +96,11 @@ def check_events(
     Raises:
         TypeError: if a function takes other arguments or returns no real numbers.
         ValueError: if it fails on the shapes that it is given, returns another shape or does not
-            treat every sample alone.
+            treat every sample alone; on the meta device.
         UnsupportedTransform: under vmap.
     """
+    if x.is_meta:
+        raise ValueError("events depend on values, which the meta device has none of")
     for one in (BoundEvent(event, field, rebuild) for event in events):
         value = _first(one, s, x)
         if any(map(is_vmapped, (s, t, x, value))):

@@ -79,7 +79,8 @@ class Nodes(Recorder):
         ends = torch.stack(nodes[1:])
         order = torch.argsort((~accepted).to(torch.int8), dim=0, stable=True)
         counts = peek(accepted.sum(0))
-        most = max(1, int(counts.max().item())) if counts.numel() else 1
+        known = counts.numel() and not counts.is_meta  # which has shapes and no values
+        most = max(1, int(counts.max().item())) if known else 1
         kept, ends = accepted.gather(0, order)[:most], ends.gather(0, order)[:most]
         ends = torch.where(kept, ends, nodes[-1])
         still = span == 0

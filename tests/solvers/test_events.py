@@ -357,6 +357,11 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "an event's function must treat every sample alone",
     ),
+    "meta": (
+        lambda: solve(spring, 0, 1, ONE.to("meta"), events=Event(lambda t, x: x[:, 0])),
+        ValueError,
+        "the meta device has none of",
+    ),
     "foreign": (
         lambda: solve(spring, 0, 1, ONE, method=TorchDiffEq(), events=Event(lambda t, x: t)),
         ValueError,

@@ -202,3 +202,24 @@ def test_what_was_handed_in_is_left_alone() -> None:
     again = solve(lambda t, x: x, 0.5, 0.5, x)  # nothing to do, and still not the same memory
     again.x.zero_()
     assert torch.equal(x, before[0])
+
+
+OUTPUTS: list[dict[str, Any]] = [
+    {},
+    {"dense": True},
+    {"save_at": [0.0, 0.5]},
+    {"global_error": True},
+]
+
+
+@pytest.mark.parametrize("steps", [{}, {"method": RK4(), "steps": 3}], ids=["adaptive", "fixed"])
+@pytest.mark.parametrize("options", OUTPUTS, ids=repr)
+def test_the_meta_device_tells_shapes(options, steps) -> None:
+    x = torch.ones(3, 2)
+    shapes = []
+    for state in (x, x.to("meta")):
+        found = solve(lambda t, x: -x, 0.0, 1.0, state, **options, **steps)
+        read = found([0.1, 0.9]) if found.dense is not None else found.x
+        assert found.x.device == state.device
+        shapes.append((found.x.shape, read.shape, found.final_state.shape))
+    assert shapes[0] == shapes[1]
