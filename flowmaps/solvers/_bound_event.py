@@ -1,7 +1,6 @@
 """An event's function as the solvers call it: condition bound, outputs checked, probed once."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from flowmaps._checks import first_line, shaped_like
 from flowmaps._probing import probe_once
-from flowmaps._transforms import is_vmapped
+from flowmaps._transforms import is_transforming, is_vmapped
 from flowmaps._typing import Clock, PerSample, State
 from flowmaps.errors import UnsupportedTransform
 from flowmaps.solvers._bind import BoundField
@@ -62,9 +61,7 @@ class BoundEvent:
             slope: the field there.
         """
         time, x, slope = self.field.moved(t, x).detach(), x.detach(), slope.detach()
-        value, pull = cast(Any, torch.func.vjp(self.at, time, x))
-        by_time, by_state = pull(torch.ones_like(value))
-        by_time, by_state = by_time.detach().to(torch.float64), by_state.detach()
+        value, by_time, by_state = self._pulled(time, x)
         rate = by_time + _sum(by_state * slope)
         unit = torch.finfo(x.dtype).eps
         noise = unit * ((by_time * time).abs() + _sum((by_state * x).abs()))
@@ -73,9 +70,29 @@ class BoundEvent:
     def change(self, t: Clock, x: State, move: State) -> PerSample:
         """Return by how much g may change where every component of x moves by so much, detached."""
         time, x = self.field.moved(t, x).detach(), x.detach()
-        value, pull = cast(Any, torch.func.vjp(partial(self.at, time), x))
-        (by_state,) = pull(torch.ones_like(value))
-        return _sum((by_state.detach() * move.detach()).abs())
+        return _sum((self._pulled(time, x)[2] * move.detach()).abs())
+
+    def _pulled(self, time: Tensor, x: State) -> tuple[PerSample, Tensor, State]:
+        """Return g and its derivatives in time and state, detached.
+
+        By torch.func only where nothing else goes: inside a user's checkpoint it does not.
+        """
+        if is_transforming() or torch.is_inference_mode_enabled():
+            value, pull = cast(Any, torch.func.vjp(self.at, time, x))
+            parts = pull(torch.ones_like(value))
+        else:
+            with torch.enable_grad():
+                inputs = time.detach().requires_grad_(), x.detach().requires_grad_()
+                value = self.at(*inputs)
+            parts = None, None
+            if value.requires_grad:
+                unit = torch.ones_like(value)
+                parts = torch.autograd.grad(value, inputs, unit, allow_unused=True)
+        by_time, by_state = (
+            torch.zeros_like(a) if part is None else part.detach()
+            for part, a in zip(parts, (time, x), strict=True)
+        )
+        return value.detach(), by_time.to(torch.float64), by_state
 
     def select(self, samples: Tensor) -> "BoundEvent":
         """Return the event of these samples alone, given by their numbers."""

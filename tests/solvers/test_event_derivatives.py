@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
+import torch.utils.checkpoint
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
@@ -174,3 +175,15 @@ def test_gradients_of_samples_that_end_ignore_the_others() -> None:
     assert found.result.tolist() == [Result.EVENT, Result.SUCCESS, Result.NOT_FINITE]
     (slope,) = torch.autograd.grad(found.final_time[:2].sum(), x)
     assert slope[:2].flatten().tolist() == pytest.approx([-0.25, 0.0], rel=1e-4)
+
+
+def test_a_checkpoint_around_a_solve_changes_nothing() -> None:
+    def end(x: Tensor) -> Tensor:
+        field = lambda t, x: torch.stack([x[:, 1], -torch.sin(x[:, 0])], dim=1)  # noqa: E731
+        return solve(field, 0.0, 9.0, x, events=Event(lambda t, x: x[:, 0] - 0.1 * t)).final_time
+
+    x = torch.tensor([[1.0, 0.0], [0.5, 0.3]], requires_grad=True)
+    (plain,) = torch.autograd.grad(end(x).sum(), x)
+    sparing = torch.utils.checkpoint.checkpoint(end, x, use_reentrant=False)
+    assert isinstance(sparing, Tensor)
+    assert torch.equal(torch.autograd.grad(sparing.sum(), x)[0], plain)
