@@ -20,6 +20,7 @@ from flowmaps.solvers._equal_steps import equal_step
 from flowmaps.solvers._error_control import ErrorControl
 from flowmaps.solvers._event import Event, Found
 from flowmaps.solvers._follow import follow, replay_evaluations
+from flowmaps.solvers._gradients import DiscreteGradient
 from flowmaps.solvers._kept import Kept
 from flowmaps.solvers._method import Stepper
 from flowmaps.solvers._recorder import Nodes, Recorded
@@ -41,6 +42,7 @@ def by_events(
     control: ErrorControl,
     compiled: Compilation | None,
     record: bool,
+    gradient: DiscreteGradient,
     start: Start,
     look_out: LookOut,
     steps: int | None = None,
@@ -74,9 +76,8 @@ def by_events(
     crossings, length, ending = _in_time(crossings, length, events, problem.s)
     driven = Driven(found.x, found.time, found.code, found.statistics)
     if repeat:
-        driven, grid, places = _repeated(
-            control.method, start, nodes.fractions(), driven, crossings, ending
-        )
+        facts = nodes.fractions(), driven, crossings, ending, gradient.checkpoint
+        driven, grid, places = _repeated(control.method, start, *facts)
     else:
         grid = kept.finish(problem, found.march) if record else None
         now = problem.s[crossings.sample] + crossings.elapsed
@@ -113,11 +114,12 @@ def _repeated(
     driven: Driven,
     crossings: Crossings,
     ending: Tensor,
+    sparing: bool,
 ) -> tuple[Driven, Recorded, Places]:
     """Follow the grid with derivatives, of a sample that ends early up to its last whole step."""
     field, s, t, x, first, _ = start
     end, shorter = shortened(fractions, s, t, crossings.take(ending))
-    followed = follow(method, field, shorter, s, end, x, first, record=True)
+    followed = follow(method, field, shorter, s, end, x, first, record=True, sparing=sparing)
     states, slopes = followed.states, followed.slopes
     assert states is not None and slopes is not None
     nodes = s * (1 - shorter) + end * shorter

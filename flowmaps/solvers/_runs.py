@@ -75,7 +75,7 @@ def _stretch(entry: Entry, options: Options) -> Drive:
         compiled = Compilation(entry.given, entry.kind, options.backend)
     if options.events:
         look_out = LookOut(options.events, entry.rebuild, Seen())
-        return lambda record, _, start: by_events(control, compiled, record, start, look_out, steps)
+        return partial(by_events, control, compiled, look_out=look_out, steps=steps)
     save_at = entry.rows if _keeps_states_alone(entry, options) else None
     extra = dict(save_at=save_at, keep_nodes=options.global_error)
     return partial(by_search, control, compiled, **extra)

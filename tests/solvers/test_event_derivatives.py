@@ -11,7 +11,7 @@ import torch.utils.checkpoint
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from flowmaps.solvers import PI, RK4, Dop853, Event, Result, Rodas5P, Tsit5, solve
+from flowmaps.solvers import PI, RK4, DiscreteGradient, Dop853, Event, Result, Rodas5P, Tsit5, solve
 
 METHODS: dict[str, dict[str, Any]] = {
     "tsit5": {"rtol": 1e-9, "atol": 1e-9},
@@ -187,3 +187,20 @@ def test_a_checkpoint_around_a_solve_changes_nothing() -> None:
     sparing = torch.utils.checkpoint.checkpoint(end, x, use_reentrant=False)
     assert isinstance(sparing, Tensor)
     assert torch.equal(torch.autograd.grad(sparing.sum(), x)[0], plain)
+
+
+def test_checkpoints_spare_memory_with_events_too() -> None:
+    def kept(checkpoint: bool) -> tuple[int, Tensor]:
+        sizes = []
+        x = torch.tensor([[1.0, 0.0]] * 20, requires_grad=True)
+        field = lambda t, x: torch.stack([x[:, 1], -torch.sin(x[:, 0])], dim=1)  # noqa: E731
+        event = Event(lambda t, x: x[:, 0] + t - 20)
+        gradient = DiscreteGradient(checkpoint=checkpoint)
+        keep = lambda a: (sizes.append(a.numel()), a)[1]  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda a: a):
+            end = solve(field, 0.0, 30.0, x, events=event, gradient=gradient).final_time
+        return sum(sizes), torch.autograd.grad(end.sum(), x)[0]
+
+    (whole, plain), (spared, same) = kept(False), kept(True)
+    assert spared < 0.5 * whole
+    assert torch.allclose(plain, same, rtol=1e-12)
