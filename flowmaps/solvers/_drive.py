@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowmaps._checks import finite_samples, per_sample, shaped_like
+from flowmaps._checks import finite_samples, shaped_like
 from flowmaps._transforms import (
     carries_derivative,
     carries_tangent,
@@ -127,9 +127,10 @@ def by_search(
     spent = start.attempts
     found = search(problem, start.x, start.first, recorders, spent=spent, **fast)
     if through:  # no step was taken where the span is zero
-        rise = per_sample(start.t - start.s, start.x) * start.first
-        still = shaped_like(clocks[0] == clocks[1], start.x)
-        found = found._replace(x=torch.where(still, start.x + rise, found.x))
+        still = start.s == start.t
+        h = torch.where(still, start.t - start.s, 0.0)  # of derivatives alone
+        step = control.method.step(start.field, start.s, h, start.x, start.first)
+        found = found._replace(x=torch.where(shaped_like(still, start.x), step.x, found.x))
     fractions = None if nodes is None else nodes.fractions()
     grid = None if fractions is None else fractions.detach()
     driven = Driven(found.x, found.time.detach(), found.code, found.statistics, nodes=grid)
