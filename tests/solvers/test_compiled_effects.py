@@ -61,6 +61,18 @@ def test_buffers_that_a_field_changes(in_place: bool) -> None:
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-13, atol=0)
 
 
+def test_solves_while_another_thread_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch then says is_compiling to every thread, and traces none but the one."""
+    monkeypatch.setattr(torch.compiler, "_is_compiling_flag", True)
+    assert torch.compiler.is_compiling()
+    found = solve(lambda t, x: -x, 0.0, 1.0, torch.ones(2, 1), **FEW).x
+    np.testing.assert_allclose(found, np.exp(-1), rtol=1e-2)
+
+
+def tripled(module: nn.Module, inputs: Any, output: Any) -> Any:
+    return 3 * output
+
+
 def test_hooks_that_a_module_gets_and_loses() -> None:
     layer = nn.Linear(1, 1)
     x = torch.ones(2, 1)
@@ -76,7 +88,7 @@ def test_hooks_that_a_module_gets_and_loses() -> None:
         return layer(x)
 
     torch.testing.assert_close(*ends())
-    hook = layer.register_forward_hook(lambda module, inputs, output: 3 * output)
+    hook = layer.register_forward_hook(tripled)
     torch.testing.assert_close(*ends())
     hook.remove()
     torch.testing.assert_close(*ends())
