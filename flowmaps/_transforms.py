@@ -13,6 +13,7 @@ __all__ = [
     "any_item",
     "carries_derivative",
     "carries_tangent",
+    "is_forward",
     "is_plain",
     "is_transformed",
     "is_transforming",
@@ -71,6 +72,11 @@ def is_plain() -> bool:
     """Tell whether no transformation, forward mode or compilation is under way."""
     forward = forward_ad._current_level >= 0
     return not (torch.compiler.is_compiling() or forward or is_transforming())
+
+
+def is_forward() -> bool:
+    """Tell whether a ``forward_ad.dual_level`` is open and no torch.func transformation runs."""
+    return forward_ad._current_level >= 0 and not is_transforming()
 
 
 def is_vmapped(tensor: Tensor) -> bool:

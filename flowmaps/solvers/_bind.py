@@ -9,8 +9,9 @@ from torch.utils import _pytree as pytree
 
 from flowmaps._checks import check_output, time_bounds, time_like
 from flowmaps._probing import first_value
-from flowmaps._transforms import carries_derivative
+from flowmaps._transforms import carries_derivative, carries_tangent
 from flowmaps._typing import Clock, Condition, Field, State
+from flowmaps.errors import UnsupportedTransform
 
 __all__ = ["BoundField", "Detached"]
 
@@ -97,15 +98,25 @@ class Detached:
 
     Args:
         undetached: the field; what needs its derivatives asks this one.
+        refuses_tangents: raise UnsupportedTransform for a value with a tangent, which nobody will
+            follow, because the field's first value had none.
     """
 
-    def __init__(self, undetached: BoundField):
+    def __init__(self, undetached: BoundField, refuses_tangents: bool = False):
         self.undetached = undetached
+        self._refuses_tangents = refuses_tangents
 
     def __call__(self, t: Clock, x: State) -> Tensor:
         field = self.undetached
-        return field.at(field.moved(t, x), x).detach()
+        value = field.at(field.moved(t, x), x)
+        if self._refuses_tangents and carries_tangent(value):
+            raise UnsupportedTransform(
+                "the field holds a tensor with a forward-mode tangent, on which its first value "
+                "did not depend, so that the tangent would be lost; pass the tensor as condition=, "
+                "or take torch.func.jvp for forward_ad.dual_level"
+            )
+        return value.detach()
 
     def select(self, samples: Tensor | slice) -> "Detached":
         """Return the field of these samples alone, given by their numbers."""
-        return Detached(self.undetached.select(samples))
+        return Detached(self.undetached.select(samples), self._refuses_tangents)

@@ -1,12 +1,11 @@
 """What a field holds: the tensors that its values have gradients in, besides its arguments."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-
-from flowmaps._checks import method_owner
 
 __all__ = ["adjoint_inputs", "captured", "held"]
 
@@ -42,22 +41,41 @@ def captured(value: Tensor, known: Iterable[Tensor]) -> list[Tensor]:
 
 
 def held(field: Any) -> list[Tensor]:
-    """Return the leaves with gradients that a module, a method's owner or a closure holds in sight.
+    """Return the leaves with gradients that a field holds in sight, however deep.
 
-    A value of the field shows only those that it depends on at that time.
+    Modules hold parameters; functions their closures and defaults, methods their owners, partial
+    functions and other callables their attributes. A value of the field shows only those that it
+    depends on at that time.
     """
-    cells = getattr(field, "__closure__", None) or ()
-    parts = [field, method_owner(field)]
-    for cell in cells:
+    found: dict[int, Tensor] = {}
+    seen: set[int] = set()
+    ahead = [field]
+    while ahead:
+        part = ahead.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Tensor | nn.Module):
+            tensors = part.parameters() if isinstance(part, nn.Module) else [part]
+            found |= {id(a): a for a in tensors if a.requires_grad and a.is_leaf}
+        elif callable(part):
+            ahead += _parts(part)
+    return list(found.values())
+
+
+def _parts(function: Any) -> list[Any]:
+    """Return what a callable that is no module is made of; types and their like hold nothing."""
+    if isinstance(function, type):
+        return []
+    parts = [
+        getattr(function, name, None) for name in ("__self__", "__defaults__", "__kwdefaults__")
+    ]
+    if isinstance(function, partial):
+        parts += [function.func, function.args, function.keywords]
+    parts.append(getattr(function, "__dict__", None))
+    for cell in getattr(function, "__closure__", None) or ():
         try:
-            parts += pytree.tree_leaves(cell.cell_contents)
+            parts.append(cell.cell_contents)
         except ValueError:  # a variable that has no value yet
             continue
-    found: dict[int, Tensor] = {}
-    for part in parts:
-        part = method_owner(part) or part
-        tensors = part.parameters() if isinstance(part, nn.Module) else [part]
-        for tensor in tensors:
-            if isinstance(tensor, Tensor) and tensor.requires_grad and tensor.is_leaf:
-                found[id(tensor)] = tensor
-    return list(found.values())
+    return pytree.tree_leaves(parts)

@@ -128,7 +128,9 @@ def _compiled(function: Callable[..., Any], backend: Any) -> Callable[..., Any]:
         nonlocal full
         if not full:
             try:
-                return compiled(*arguments)
+                # Else torch does not see hooks that a module gets or loses later.
+                with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+                    return compiled(*arguments)
             except FailOnRecompileLimitHit:
                 full = True
                 warnings.warn(_TOO_MANY, stacklevel=2)

@@ -7,8 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowmaps._checks import finite_samples, per_sample, shaped_like
-from flowmaps._transforms import carries_derivative, carries_tangent, is_transforming
+from flowmaps._checks import finite_samples, shaped_like
+from flowmaps._transforms import (
+    carries_derivative,
+    carries_tangent,
+    is_forward,
+    is_plain,
+    is_transforming,
+)
 from flowmaps._typing import Clock, Codes, State
 from flowmaps.solvers._adaptive import search
 from flowmaps.solvers._bind import BoundField, Detached
@@ -105,7 +111,8 @@ def by_search(
     if through:
         field, clocks = start.field, (start.s, start.t)
     else:
-        field, clocks = Detached(start.field), (start.s.detach(), start.t.detach())
+        hidden = is_forward() and not carried  # a tangent that only later values will show
+        field, clocks = Detached(start.field, hidden), (start.s.detach(), start.t.detach())
     problem = control.problem(field, *clocks, differentiated=through)
     follows = (carried and not through) or (
         record and (through or is_transforming() or start.x.is_meta)
@@ -115,15 +122,15 @@ def by_search(
     kept, saved = _keepers(problem, start.x, save_at) if keeps else (None, None)
     recorders = [recorder for recorder in (nodes, kept, saved) if recorder is not None]
     fast: dict[str, Any] = {}
-    plain = not (through or is_transforming() or carries_tangent(sources))
-    if compiled is not None and plain:
+    if compiled is not None and is_plain() and not through:
         fast["attempt"], fast["burst"] = compiled_search(problem, compiled, keep=keeps)
     spent = start.attempts
     found = search(problem, start.x, start.first, recorders, spent=spent, **fast)
     if through:  # no step was taken where the span is zero
-        rise = per_sample(start.t - start.s, start.x) * start.first
-        still = shaped_like(clocks[0] == clocks[1], start.x)
-        found = found._replace(x=torch.where(still, start.x + rise, found.x))
+        still = start.s == start.t
+        h = torch.where(still, start.t - start.s, 0.0)  # of derivatives alone
+        step = control.method.step(start.field, start.s, h, start.x, start.first)
+        found = found._replace(x=torch.where(shaped_like(still, start.x), step.x, found.x))
     fractions = None if nodes is None else nodes.fractions()
     grid = None if fractions is None else fractions.detach()
     driven = Driven(found.x, found.time.detach(), found.code, found.statistics, nodes=grid)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Interpreter
 
 from flowmaps.solvers._columns import Columns, TakenApart, apart, together
@@ -21,7 +22,8 @@ Graph = Callable[..., Any]
 def looping(backend: str) -> Callable[[GraphModule, list[Any]], Graph]:
     """Return a backend for ``attempt(constants, enough, *march) -> (*march, enough)``.
 
-    The function that it makes attempts again and again, on while more than ``enough`` samples run.
+    The function that it makes attempts again and again, on while more than ``enough`` samples run;
+    only once a call where an attempt does more than to compute its results, see ``_is_repeatable``.
 
     Args:
         backend: "inductor", or "eager" for no code generation.
@@ -36,6 +38,8 @@ def looping(backend: str) -> Callable[[GraphModule, list[Any]], Graph]:
         places = _places(graph)
 
         def compiler(attempt: GraphModule, inputs: Sequence[Any]) -> Graph:
+            if not _is_repeatable(attempt, graph):
+                return attempt if backend == "eager" else compile_fx_inner(attempt, inputs)
             try:
                 loop = _traced(attempt, places, inputs, table, in_columns=True)
             except Exception:  # whole tensors do as well; an error of the field itself comes again
@@ -51,6 +55,20 @@ def _places(graph: GraphModule) -> tuple[int, list[int]]:
     """Return where among the inputs are ``enough`` and the parts of the march."""
     names = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
     return names.index("l_enough_"), [names.index(f"l_{part}_") for part in March._fields]
+
+
+def _is_repeatable(attempt: GraphModule, graph: GraphModule) -> bool:
+    """Tell whether an attempt has the inputs and outputs of the graph it was made of, and no more.
+
+    A field that checks its values, as ``torch.linalg.solve`` does, has a token of its effects among
+    both; one that changes a tensor it holds, such as a count, writes to an input or returns it. A
+    loop would lose what these carry from one attempt to the next.
+    """
+    calls = (node.target for node in attempt.graph.nodes if node.op == "call_function")
+    writes = any(isinstance(a, OpOverload) and a._schema.is_mutable for a in calls)
+    inputs, given = (len(g.graph.find_nodes(op="placeholder")) for g in (attempt, graph))
+    outputs: Any = attempt.graph.output_node().args[0]
+    return not writes and inputs == given and len(outputs) == len(March._fields) + 1
 
 
 def _traced(

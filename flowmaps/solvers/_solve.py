@@ -120,7 +120,8 @@ def solve(
     ways = dict(max_steps=max_steps, throw=throw, check_field=check_field, compile=compile)
     given: dict[str, Any] = dict(**choice, **outputs, **ways, gradient=gradient)
     searches = steps is None or isinstance(gradient, ContinuousAdjoint) or events is not None
-    if torch.compiler.is_compiling() and searches:
+    # is_compiling is true while any other thread compiles, where this would never end.
+    if torch.compiler.is_dynamo_compiling() and searches:
         from flowmaps.solvers._uncompiled import solve_uncompiled
 
         return solve_uncompiled(field, s, t, x, condition, **given)

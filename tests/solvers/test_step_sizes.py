@@ -143,3 +143,20 @@ def test_nested_transforms() -> None:
     along = lambda x: jvp(run, (x,), (v,))[1]  # noqa: E731
     truth = (along(x + 1e-5 * w) - along(x - 1e-5 * w)) / 2e-5
     assert (jvp(along, (x,), (w,))[1] - truth).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("method", [Tsit5(), Dop853(), Rodas5P()])
+def test_second_derivatives_in_the_times_of_a_sample_at_rest(method) -> None:
+    """Of X_{s,t}(x) = x exp(sin t - sin s) at s = t, beside a sample that moves."""
+    x, end = torch.tensor([[1.5], [-1.0]]), torch.tensor([0.5, 1.0])
+
+    def moved(s: Tensor, t: Tensor) -> Tensor:
+        field = lambda t, x: torch.cos(t)[:, None] * x  # noqa: E731
+        return solve(field, s, t, x, method=method, gradient=THROUGH).x[0, 0]
+
+    start = torch.tensor([0.5, 0.0])
+    (ss, st), (ts, tt) = torch.func.hessian(moved, argnums=(0, 1))(start, end)
+    sine, cosine = torch.sin(end[0]), torch.cos(end[0])
+    expected = [sine + cosine**2, -(cosine**2), -(cosine**2), cosine**2 - sine]
+    for found, factor in zip((ss, st, ts, tt), expected, strict=True):
+        assert (found[0, 0] - 1.5 * factor).abs() < 1e-10
