@@ -85,7 +85,8 @@ def solve(
         throw: raise SolveError if any sample fails; otherwise, and always in a compiled graph,
             failed samples are NaN, as are all gradients through them, those of shared parameters
             included. To leave them out of a gradient select from ``final_state`` instead, as in
-            ``solution.final_state[solution.success]`` or by ``torch.where``.
+            ``solution.final_state[solution.success]`` or by ``torch.where``; with ``steps``, or
+            with steps that are differentiated themselves, what samples share may be NaN even so.
         check_field: probe with one and with two samples, once for every field and kind of state,
             that the field treats every sample alone.
         compile: compile the adaptive march as one loop outside Python: True for inductor, "eager"
