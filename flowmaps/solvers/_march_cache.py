@@ -53,7 +53,9 @@ class MarchCache:
                 if anchor is None:
                     continue
                 try:
-                    watches.append(weakref.finalize(anchor, self._drop, key))
+                    # No function of Python's: torch would compile that, if an owner goes while
+                    # compiled code runs.
+                    watches.append(weakref.finalize(anchor, self._entries.pop, key, None))
                     watches[-1].atexit = False
                 except TypeError:
                     held.append(anchor)
@@ -61,13 +63,10 @@ class MarchCache:
         entry = self._entries[key]
         self._entries.move_to_end(key)
         while len(self._entries) > self._most:
-            self._drop(next(iter(self._entries)))
+            _, oldest = self._entries.popitem(last=False)
+            for watch in oldest.watches:
+                watch.detach()
         return entry.value
-
-    def _drop(self, key: Hashable) -> None:
-        entry = self._entries.pop(key, None)
-        for watch in () if entry is None else entry.watches:
-            watch.detach()
 
 
 def _known(owner: Any) -> tuple[Hashable, Any]:
