@@ -106,7 +106,8 @@ def seconds_at(rows: Sequence[Row], error: float, work: str = "seconds") -> floa
             points.pop()
         points.append(point)
     errors, works = zip(*points[::-1], strict=True)
-    if not errors[0] <= np.log(error) <= errors[-1]:
+    loosest = max(row["worst error"] for row in rows)  # it may have been passed over
+    if not errors[0] <= np.log(error) <= np.log(max(loosest, 1e-300)):
         return None
     return float(np.exp(np.interp(np.log(error), errors, works)))
 
