@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         residuals,
         solvers,
         surrogates,
+        testing,
         theory,
         training,
     )
@@ -51,6 +52,7 @@ _ROOMS = (
     "residuals",
     "solvers",
     "surrogates",
+    "testing",
     "theory",
     "training",
 )
@@ -74,6 +76,7 @@ __all__ = [
     "save",
     "solvers",
     "surrogates",
+    "testing",
     "theory",
     "training",
 ]

@@ -4,7 +4,12 @@ Every function takes a flow map or any callable ``(s, t, x[, condition])``, is u
 differentiable. Shapes are (batch, *event) unless stated. Derivatives that a map supplies by the
 relation itself are switched off: a residual is always evidence. Names: s start, u middle, t end
 time; X the map; b the field.
+
+``difference(a, b)`` tells how far two states are apart, where that is not a - b, as on a circle.
+``by`` takes the derivatives of the map: ``flowmaps.calculus.jvp`` or what is called as it is.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -39,6 +44,11 @@ __all__ = [
     "tangent",
 ]
 
+Difference = Callable[[Tensor, Tensor], Tensor]
+"""How far two states are apart."""
+Derivative = Callable[..., tuple[Tensor, Tensor]]
+"""``flowmaps.calculus.jvp``, or what is called as it is."""
+
 
 def _field(field: Field, t: Time, x: Tensor, condition: Condition, check_field: bool) -> Tensor:
     if not callable(field):
@@ -56,7 +66,13 @@ def _map(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition)
     return call(flow_map, as_time(s, x, "s"), as_time(t, x, "t"), x, condition)
 
 
-def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = None) -> Tensor:
+def identity(
+    flow_map: Transport,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    difference: Difference = torch.sub,
+) -> Tensor:
     """Return X_{t,t}(x) - x.
 
     Args:
@@ -64,6 +80,7 @@ def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = Non
         t: time, a number or a tensor of shape () or (batch,).
         x: states (batch, *event).
         condition: tensor or pytree with leading batch axis.
+        difference: of two states.
 
     Raises:
         TypeError, ValueError: for wrong shapes, dtypes, devices.
@@ -75,7 +92,7 @@ def identity(flow_map: Transport, t: Time, x: Tensor, condition: Condition = Non
         0.0
     """
     t = as_time(t, check_state(x), "t")
-    return _map(flow_map, t, t, x, condition) - x
+    return difference(_map(flow_map, t, t, x, condition), x)
 
 
 def tangent(
@@ -85,6 +102,7 @@ def tangent(
     x: Tensor,
     condition: Condition = None,
     check_field: bool = True,
+    by: Derivative = jvp,
 ) -> Tensor:
     """Return d/dt X_{s,t}(x) at s = t, minus b(t, x); arguments as in lagrangian.
 
@@ -103,7 +121,7 @@ def tangent(
         0.0
     """
     with independent_derivatives():
-        slope = time_derivative(flow_map, t, t, x, condition)
+        slope = by(flow_map, t, t, x, dt=1.0, condition=condition)[1]
     return slope - _field(field, t, x, condition, check_field)
 
 
@@ -115,6 +133,7 @@ def lagrangian(
     x: Tensor,
     condition: Condition = None,
     check_field: bool = True,
+    by: Derivative = jvp,
 ) -> Tensor:
     """Return d/dt X_{s,t}(x) - b(t, X_{s,t}(x)).
 
@@ -126,6 +145,7 @@ def lagrangian(
         condition: tensor or pytree with leading batch axis.
         check_field: probe a new field, with one and with two samples, for treating every sample
             alone; not in compiled and transformed calls.
+        by: takes the derivatives of the map.
 
     Raises:
         TypeError, ValueError: for wrong shapes, dtypes, devices, or a field that is not per-sample.
@@ -143,7 +163,7 @@ def lagrangian(
         -1.0
     """
     with independent_derivatives():
-        y, slope = jvp(flow_map, s, t, x, dt=1.0, condition=condition)
+        y, slope = by(flow_map, s, t, x, dt=1.0, condition=condition)
     return slope - _field(field, t, y, condition, check_field)
 
 
@@ -155,6 +175,7 @@ def eulerian(
     x: Tensor,
     condition: Condition = None,
     check_field: bool = True,
+    by: Derivative = jvp,
 ) -> Tensor:
     """Return d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one derivative along (1, b).
 
@@ -174,7 +195,7 @@ def eulerian(
     """
     velocity = _field(field, s, check_state(x), condition, check_field)
     with independent_derivatives():
-        return jvp(flow_map, s, t, x, ds=1.0, dx=velocity, condition=condition)[1]
+        return by(flow_map, s, t, x, ds=1.0, dx=velocity, condition=condition)[1]
 
 
 def semigroup(
@@ -185,6 +206,7 @@ def semigroup(
     x: Tensor,
     condition: Condition = None,
     by: Transport | None = None,
+    difference: Difference = torch.sub,
 ) -> Tensor:
     """Return Y_{u,t}(Y_{s,u}(x)) - X_{s,t}(x), where Y is X itself unless another map is given.
 
@@ -194,6 +216,7 @@ def semigroup(
         x: states (batch, *event).
         condition: tensor or pytree with leading batch axis.
         by: Y, the map that goes by way of u; None for X.
+        difference: of two states.
 
     Raises:
         TypeError, ValueError: for wrong shapes, dtypes, devices.
@@ -207,13 +230,18 @@ def semigroup(
     """
     u, by = as_time(u, check_state(x), "u"), flow_map if by is None else by
     middle = _map(by, s, u, x, condition)
-    return _map(by, u, t, middle, condition) - _map(flow_map, s, t, x, condition)
+    return difference(_map(by, u, t, middle, condition), _map(flow_map, s, t, x, condition))
 
 
 def inverse(
-    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition = None
+    flow_map: Transport,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition = None,
+    difference: Difference = torch.sub,
 ) -> Tensor:
-    """Return X_{t,s}(X_{s,t}(x)) - x; arguments as in lagrangian.
+    """Return X_{t,s}(X_{s,t}(x)) - x; arguments as in semigroup.
 
     Raises:
         TypeError, ValueError, UntrainedTimes: as semigroup.
@@ -224,7 +252,7 @@ def inverse(
         >>> fm.residuals.inverse(shift, 0.0, 1.0, torch.ones(1, 1)).item()
         0.0
     """
-    return _map(flow_map, t, s, _map(flow_map, s, t, x, condition), condition) - x
+    return difference(_map(flow_map, t, s, _map(flow_map, s, t, x, condition), condition), x)
 
 
 def integral_lagrangian(
@@ -236,6 +264,7 @@ def integral_lagrangian(
     condition: Condition = None,
     nodes: Count = 32,
     check_field: bool = True,
+    difference: Difference = torch.sub,
 ) -> Tensor:
     """Return X_{s,t}(x) - x - int_s^t b(r, X_{s,r}(x)) dr, which takes no derivative of the map.
 
@@ -247,6 +276,7 @@ def integral_lagrangian(
         condition: tensor or pytree with leading batch axis.
         nodes: of Gauss and Legendre's quadrature; the residual vanishes up to its error.
         check_field: as in lagrangian.
+        difference: of two states.
 
     Raises:
         TypeError, ValueError: for wrong shapes, dtypes, devices, no nodes, or a field that is not
@@ -266,7 +296,7 @@ def integral_lagrangian(
     values = _field(field, times.reshape(-1), states, conditions, check_field)
     wide = weights.reshape(weights.shape + (1,) * (x.ndim - 1))
     integral = (wide * values.reshape(path.shape)).sum(0)
-    return _map(flow_map, s, t, x, condition) - x - integral
+    return difference(_map(flow_map, s, t, x, condition), x + integral)
 
 
 def liouville(

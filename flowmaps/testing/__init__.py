@@ -1,0 +1,67 @@
+"""Verification: is this map the flow map of that field?
+
+``verify`` measures the properties of flow maps on a seeded sample and returns a report with a
+verdict; it works for any callable ``(s, t, x[, condition])``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowmaps.domains import Ball, Box, Points, SubLevel
+    from flowmaps.testing import properties
+    from flowmaps.testing._budget import Budget
+    from flowmaps.testing._counterexample import Counterexample
+    from flowmaps.testing._draws import Draw, Space
+    from flowmaps.testing._property import Property
+    from flowmaps.testing._report import NotAFlowMap, PropertyReport, VerificationReport
+    from flowmaps.testing._verify import verify
+    from flowmaps.testing._view import View
+
+_WHERE = {
+    "Ball": "flowmaps.domains",
+    "Box": "flowmaps.domains",
+    "Budget": "flowmaps.testing._budget",
+    "Counterexample": "flowmaps.testing._counterexample",
+    "Draw": "flowmaps.testing._draws",
+    "NotAFlowMap": "flowmaps.testing._report",
+    "Points": "flowmaps.domains",
+    "Property": "flowmaps.testing._property",
+    "PropertyReport": "flowmaps.testing._report",
+    "Space": "flowmaps.testing._draws",
+    "SubLevel": "flowmaps.domains",
+    "VerificationReport": "flowmaps.testing._report",
+    "View": "flowmaps.testing._view",
+    "verify": "flowmaps.testing._verify",
+}
+_ROOMS = ("properties",)
+
+__all__ = [
+    "Ball",
+    "Box",
+    "Budget",
+    "Counterexample",
+    "Draw",
+    "NotAFlowMap",
+    "Points",
+    "Property",
+    "PropertyReport",
+    "Space",
+    "SubLevel",
+    "VerificationReport",
+    "View",
+    "properties",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    if name in _ROOMS:
+        return import_module(f"flowmaps.testing.{name}")
+    raise AttributeError(f"module 'flowmaps.testing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

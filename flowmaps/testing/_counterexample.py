@@ -1,0 +1,155 @@
+"""A point at which a property fails, made as simple as Hypothesis can, with code that shows it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps.testing._draws import Draw
+
+__all__ = ["Counterexample", "simplest"]
+
+_SIMPLE = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)
+_DIGITS = (1, 2, 4)
+_LEVELS = len(_SIMPLE) + len(_DIGITS)
+"""The last level is the number itself."""
+_KEEP = 48
+"""So many of 64 draws leave a number as it is: the search starts from the worst points."""
+_MOST = 24
+"""Coordinates that are made simpler one by one; beyond, all of a state at once."""
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """One point at which a property fails.
+
+    Args:
+        draw: the point, a batch of one.
+        ratio: the residual there over what is allowed.
+        value: the residual's size.
+        call: of what computes it, in Python.
+        simplified: whether simpler points were looked for.
+    """
+
+    draw: Draw
+    ratio: float
+    value: float
+    call: str
+    simplified: bool
+
+    def code(self) -> str:
+        """Return Python that computes the residual, given ``flow_map`` and ``field``."""
+        s, u, t, x, _, condition = self.draw
+        lines = ["import torch", "import flowmaps as fm", ""]
+        times = (("s", s), ("u", u), ("t", t)) if " u, " in self.call else (("s", s), ("t", t))
+        lines.append(f"{', '.join(n for n, _ in times)} = {', '.join(_num(a) for _, a in times)}")
+        lines.append(f"x = {_tensor(x)}")
+        if condition is not None:
+            lines.append(f"condition = {_shown(condition)}")
+        lines.append(f"residual = {self.call}  # {self.value:.3g}, {self.ratio:.3g} of the allowed")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        s, u, t, x, _, condition = self.draw
+        shown = pytree.tree_map(lambda leaf: leaf.tolist(), condition)
+        point = {"s": s.item(), "u": u.item(), "t": t.item(), "x": x[0].tolist()}
+        point["condition"] = shown if condition is None or isinstance(condition, Tensor) else None
+        return {**point, "ratio": str(self.ratio), "value": str(self.value), "code": self.code()}
+
+
+def _num(a: Tensor) -> str:
+    return repr(a.item())
+
+
+def _tensor(x: Tensor) -> str:
+    if x.numel() > 64:
+        return f"...  # of shape {tuple(x.shape)}; see report[...].counterexample.draw.x"
+    return f"torch.tensor({x.tolist()}, dtype={x.dtype})"
+
+
+def _shown(condition: Any) -> str:
+    return _tensor(condition) if isinstance(condition, Tensor) else f"...  # {type(condition)}"
+
+
+def simplest(
+    worst: Draw, fails: Callable[[Draw], bool], allowed: Callable[[Draw], bool], examples: int
+) -> Draw:
+    """Return a failing point whose numbers are as simple as may be.
+
+    Hypothesis draws, for every number, how much of it to keep: all, some digits, or a plain 0, 1,
+    -1, a half or two instead. It starts from the worst points and shrinks towards the plain ones.
+
+    Args:
+        worst: failing points, the worst first.
+        fails: whether a property fails at one point.
+        allowed: whether a point lies in the domain and the times.
+        examples: how many points to try.
+    """
+    import hypothesis
+    import hypothesis.strategies as st
+
+    best = worst.take([0])
+    numbers = _numbers(best)
+    level = st.integers(0, 63).map(lambda k: _LEVELS if k >= 64 - _KEEP else min(k, _LEVELS))
+    levels = st.lists(level, min_size=len(numbers), max_size=len(numbers))
+
+    def failing(chosen: list[int]) -> bool:
+        point = _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
+        return allowed(point) and fails(point)
+
+    quiet = hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+    )
+    try:
+        chosen = hypothesis.find(levels, failing, settings=quiet)
+    except hypothesis.errors.NoSuchExample:
+        return best
+    return _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
+
+
+def _at(number: float, level: int) -> float:
+    """Return a number at a level of detail."""
+    if level >= _LEVELS:
+        return number
+    if level < len(_SIMPLE):
+        return _SIMPLE[level]
+    digits = _DIGITS[level - len(_SIMPLE)]
+    size = 0 if number == 0 else math.floor(math.log10(abs(number)))
+    return round(number, digits - 1 - size)
+
+
+def _numbers(point: Draw) -> list[float]:
+    """Return the numbers of a point: times, states and condition, if they are not too many."""
+    flat = [point.s, point.u, point.t]
+    if point.x.numel() <= _MOST:
+        flat.append(point.x.reshape(-1))
+    for leaf in pytree.tree_leaves(point.condition):
+        if leaf is not None and leaf.is_floating_point() and leaf.numel() <= _MOST:
+            flat.append(leaf.reshape(-1))
+    return torch.cat([part.double() for part in flat]).tolist()
+
+
+def _built(like: Draw, numbers: list[float]) -> Draw:
+    """Return the point with these numbers."""
+    left = iter(numbers)
+
+    def filled(leaf: Tensor | None) -> Tensor | None:
+        if leaf is None or not leaf.is_floating_point() or leaf.numel() > _MOST:
+            return leaf
+        values = [next(left) for _ in range(leaf.numel())]
+        return torch.tensor(values, dtype=leaf.dtype, device=leaf.device).reshape(leaf.shape)
+
+    s, u, t = (filled(part) for part in like[:3])
+    x = filled(like.x)
+    assert s is not None and u is not None and t is not None and x is not None
+    return Draw(s, u, t, x, like.v, pytree.tree_map(filled, like.condition))

@@ -1,0 +1,86 @@
+"""The map under test, called with care: what it must not do becomes a finding with a name."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from flowmaps._checks import as_clock, first_line, time_like
+from flowmaps._typing import Clock, Condition, State, Transport
+from flowmaps.errors import FlowMapError
+from flowmaps.maps import FlowMap, TimeSet
+
+__all__ = ["Misbehaviour", "Subject", "misbehaviour_of"]
+
+
+class Misbehaviour(Exception):
+    """The map did what no flow map does: it raised, or returned what is not like its argument.
+
+    Args:
+        kind: "raises", "type", "shape", "dtype" or "device".
+        message: what was got and what was expected.
+    """
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+def misbehaviour_of(value: object, x: Tensor) -> Misbehaviour | None:
+    """Return what is wrong with a map's value for the state x, if anything is."""
+    if not isinstance(value, Tensor):
+        got = type(value).__name__
+        return Misbehaviour("type", f"the map must return a torch.Tensor, got {got}")
+    for kind, got, wanted in (
+        ("shape", tuple(value.shape), tuple(x.shape)),
+        ("dtype", value.dtype, x.dtype),
+        ("device", value.device, x.device),
+    ):
+        if got != wanted:
+            text = f"the map must return the state's {kind} {wanted}, got {got}"
+            return Misbehaviour(kind, text)
+    return None
+
+
+@final
+class Subject(FlowMap):
+    """A map as the properties call it: its argument copied, its value checked.
+
+    Args:
+        function: a flow map or any callable ``(s, t, x[, condition])``.
+        times: the pairs of times that it is asked for.
+    """
+
+    def __init__(self, function: Transport, times: TimeSet):
+        super().__init__(times)
+        self.function = function
+
+    def _transport(
+        self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
+    ) -> Tensor:
+        """Call the map; a copy of x, so that what is written into it spoils nothing else."""
+        value = self._called(as_clock(s, x, "s"), as_clock(t, x, "t"), x.clone(), condition)
+        wrong = misbehaviour_of(value, x)
+        if wrong is not None:
+            raise wrong
+        return value
+
+    def given(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
+        """Call the map with the very tensors that are given, which it may write into."""
+        return self._called(s, t, x, condition)
+
+    def _called(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
+        if not isinstance(self.function, FlowMap):
+            s, t = time_like(s, x), time_like(t, x)
+        try:
+            return self.function(s, t, x, *(() if condition is None else (condition,)))
+        except (FlowMapError, Misbehaviour):
+            raise
+        except Exception as error:
+            what = f"the map raised {type(error).__name__}: {first_line(error)}"
+            raise Misbehaviour("raises", what) from error
+
+    def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
+        if isinstance(self.function, FlowMap):
+            return self.function.along(s, rows, x, condition)
+        return super()._path(s, rows, x, condition)

@@ -1,0 +1,58 @@
+"""What the properties that passed and failed say together."""
+
+from collections.abc import Sequence
+
+from flowmaps.testing._report import PropertyReport
+
+__all__ = ["COMPLETE_SETS", "verdict"]
+
+COMPLETE_SETS = (
+    ("identity", "lagrangian"),
+    ("identity", "eulerian", "eulerian where it arrives"),
+    ("identity", "semigroup", "tangent", "tangent where it arrives"),
+    ("identity", "integral lagrangian"),
+)
+"""Each of these, satisfied everywhere, makes a map the flow map of the field."""
+_HOLDS = ("passed",)
+
+
+def verdict(properties: Sequence[PropertyReport], field_known: bool) -> tuple[str, str]:
+    """Return the verdict and its reason.
+
+    Args:
+        properties: what was found.
+        field_known: whether there is a field that the map may be the flow map of.
+    """
+    status = {one.name: one.status for one in properties}
+    failed = [one for one in properties if one.status in ("failed", "expected failure")]
+    broken = [one.name for one in failed if one.kind in ("conduct", "algebra")]
+    if broken:
+        return "not a flow", f"{_joined(broken)} failed"
+    others = [one.name for one in failed if one.kind in ("field", "structure")]
+    algebra = [status.get(name) in _HOLDS for name in ("identity", "semigroup")]
+    if others:
+        if all(algebra):
+            return "a flow", f"of another field: {_joined(others)} failed"
+        return "inconclusive", f"{_joined(others)} failed, and the algebra was not all measured"
+    dishonest = [one.name for one in failed if one.kind == "derivatives"]
+    if dishonest:
+        return "inconclusive", f"the map's derivatives are not those of its values: {dishonest[0]}"
+    met = [names for names in COMPLETE_SETS if all(status.get(n) in _HOLDS for n in names)]
+    if field_known and met:
+        return "flow map of the field", f"{_joined(met[0])} hold, a complete set"
+    if all(algebra):
+        missing = "no field was given" if not field_known else "no complete set was checked"
+        return "a flow", f"identity and semigroup hold; {missing}{_outside(properties)}"
+    return "inconclusive", "neither the algebra nor a complete set was checked everywhere"
+
+
+def _outside(properties: Sequence[PropertyReport]) -> str:
+    left = [one for one in properties if one.outside > 0]
+    if not left:
+        return ""
+    share = max(one.outside for one in left)
+    return f"; {share:.1%} of the points that the map reaches are outside the domain"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,90 @@
+"""The properties of flow maps, in the order in which they are measured."""
+
+from flowmaps.testing.properties._algebra import Identity, Inverse, Semigroup
+from flowmaps.testing.properties._conduct import (
+    BatchConsistency,
+    Determinism,
+    InputKept,
+    UnderVmap,
+)
+from flowmaps.testing.properties._consistency import ConditionRespected, DtypeConsistency
+from flowmaps.testing.properties._derivatives import DerivativeHonesty, ModesAgree
+from flowmaps.testing.properties._equations import (
+    Eulerian,
+    EulerianReached,
+    IntegralLagrangian,
+    Lagrangian,
+    Reached,
+    Tangent,
+    TangentReached,
+)
+from flowmaps.testing.properties._structure import (
+    Conserved,
+    Density,
+    Equivariance,
+    GronwallBound,
+    Liouville,
+    OrderPreservation,
+    Symplecticity,
+)
+
+__all__ = [
+    "BatchConsistency",
+    "ConditionRespected",
+    "Conserved",
+    "Density",
+    "DerivativeHonesty",
+    "Determinism",
+    "DtypeConsistency",
+    "Equivariance",
+    "Eulerian",
+    "EulerianReached",
+    "GronwallBound",
+    "Identity",
+    "InputKept",
+    "IntegralLagrangian",
+    "Inverse",
+    "Lagrangian",
+    "Liouville",
+    "ModesAgree",
+    "OrderPreservation",
+    "Reached",
+    "Semigroup",
+    "Symplecticity",
+    "Tangent",
+    "TangentReached",
+    "UnderVmap",
+    "standard",
+]
+
+
+def standard() -> tuple:
+    """Return the properties that every verification measures, conduct first.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> [one.name for one in fm.testing.properties.standard()][:2]
+        ['determinism', 'input not mutated']
+    """
+    return (
+        Determinism(),
+        InputKept(),
+        BatchConsistency(),
+        UnderVmap(),
+        ConditionRespected(),
+        DtypeConsistency(),
+        Identity(),
+        Semigroup(),
+        Inverse(),
+        OrderPreservation(),
+        DerivativeHonesty(),
+        ModesAgree(),
+        IntegralLagrangian(),
+        Tangent(),
+        TangentReached(),
+        Lagrangian(),
+        Eulerian(),
+        EulerianReached(),
+        Liouville(),
+        GronwallBound(),
+    )

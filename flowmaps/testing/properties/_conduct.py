@@ -1,0 +1,106 @@
+"""What every function of a batch of samples satisfies: the same again, alone, in any order."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps._typing import State
+from flowmaps.testing._draws import Draw
+from flowmaps.testing._property import Property
+from flowmaps.testing._view import View
+
+__all__ = ["BatchConsistency", "Determinism", "InputKept", "UnderVmap"]
+
+
+def _end(view: View, draw: Draw) -> State:
+    return view.map(draw.s, draw.t, draw.x, draw.condition).detach()
+
+
+@final
+class Determinism(Property):
+    """The same arguments give the same value, also after other arguments of the same shape."""
+
+    name, kind, alone, cost = "determinism", "conduct", False, 4
+    conditioned = False
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return two values of one point, between which other points were asked, less each other.
+
+        The points between have the same times and conditions and other states.
+        """
+        first = _end(view, draw)
+        other = draw._replace(x=draw.x.flip(0))
+        between = _end(view, other)
+        again = _end(view, draw)
+        backwards = draw.take(torch.arange(len(draw.x) - 1, -1, -1, device=draw.x.device))
+        turned = _end(view, backwards._replace(x=draw.x)).flip(0)
+        return torch.stack([again - first, turned - between], dim=1)
+
+
+@final
+class BatchConsistency(Property):
+    """A sample has one value alone, in a batch, and wherever it stands in it."""
+
+    name, kind, alone, cost = "batch consistency", "conduct", False, 64
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the values in another order and alone, less those in the batch."""
+        whole, n = _end(view, draw), len(draw.x)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(n)).to(draw.x.device)
+        turned = torch.empty_like(whole).index_copy(0, order, _end(view, draw.take(order)))
+        single = torch.cat([_end(view, draw.take([k])) for k in range(n)])
+        return torch.stack([turned - whole, single - whole], dim=1)
+
+
+@final
+class UnderVmap(Property):
+    """A sample has one value under ``torch.func.vmap`` and in a batch."""
+
+    name, kind, alone, cost = "batch consistency under vmap", "conduct", False, 256
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the values under vmap less those in the batch."""
+        whole = _end(view, draw)
+
+        def single(s: Tensor, t: Tensor, x: Tensor, condition: object) -> Tensor:
+            row = pytree.tree_map(_alone, condition)
+            return view.map(s[None], t[None], x[None], row)[0]
+
+        arguments = (draw.s, draw.t, draw.x, draw.condition)
+        axes = (0, 0, 0, None if draw.condition is None else 0)
+        return torch.func.vmap(single, in_dims=axes)(*arguments).detach() - whole
+
+
+@final
+class InputKept(Property):
+    """The map changes none of its arguments."""
+
+    name, kind, alone, cost, units = "input not mutated", "conduct", False, 64, "number"
+    conditioned = False
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the state after a call less that before, and the times likewise."""
+        s, t, x = draw.s.clone(), draw.t.clone(), draw.x.clone()
+        condition = pytree.tree_map(
+            lambda leaf: None if leaf is None else leaf.clone(), draw.condition
+        )
+        view.map.given(s, t, x, condition)  # pyright: ignore[reportCallIssue]
+        moved = [
+            (x - draw.x).reshape(len(x), -1),
+            (s - draw.s)[:, None].to(x.dtype),
+            (t - draw.t)[:, None].to(x.dtype),
+        ]
+        for now, before in zip(
+            pytree.tree_leaves(condition),
+            pytree.tree_leaves(draw.condition),
+            strict=True,
+        ):
+            if now is not None:
+                moved.append((now - before).reshape(len(x), -1).to(x.dtype))
+        return torch.cat(moved, dim=1)
+
+
+def _alone(leaf: Tensor | None) -> Tensor | None:
+    return None if leaf is None else leaf[None]

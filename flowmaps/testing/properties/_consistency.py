@@ -1,0 +1,72 @@
+"""Whether condition, precision and device change what they should and nothing else."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from flowmaps.testing._draws import Draw
+from flowmaps.testing._property import Property
+from flowmaps.testing._view import View, evaluate, size
+
+__all__ = ["ConditionRespected", "DtypeConsistency"]
+
+_NOTICEABLE = 1e-3
+
+
+@final
+class ConditionRespected(Property):
+    """Where another condition gives another field, it gives another end."""
+
+    name, kind, units = "condition respected", "conduct", "number"
+    requires = frozenset({"condition"})
+    alone, conditioned, cost = False, False, 16
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return 1 where the condition of another sample changes nothing and should, else 0."""
+        s, _, t, x, _, condition = draw
+        other = pytree.tree_map(lambda leaf: None if leaf is None else leaf.roll(1, 0), condition)
+        unchanged = size(view.map(s, t, x, other) - view.map(s, t, x, condition)) == 0
+        if view.field is None:
+            return (unchanged.all() & (s != t)).to(x.dtype)
+        own, another = (evaluate(view.field, s, x, each) for each in (condition, other))
+        differs = size(own - another) > _NOTICEABLE * torch.maximum(size(own), size(another))
+        return (unchanged & differs & (s != t)).to(x.dtype)
+
+
+@final
+class DtypeConsistency(Property):
+    """The values in float32 are those in float64, rounded."""
+
+    name, kind, cost = "dtype consistency", "conduct", 16
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the value in float32 less that in float64, for one state that both can hold."""
+        single = draw.x.float()
+        condition = pytree.tree_map(_single, draw.condition)
+        s, t = draw.s.float().double(), draw.t.float().double()
+        low, high = view.space.window
+        s, t = s.clamp(low, high), t.clamp(low, high)
+        coarse = view.map(s, t, single, condition)
+        fine = view.map(s, t, single.double(), pytree.tree_map(_double, condition))
+        return view.difference(coarse.double(), fine)
+
+    def dtype(self, draw: Draw) -> torch.dtype:
+        """Return float32, in which one of the values is computed."""
+        return torch.float32
+
+    def missing(self, view: View) -> str | None:
+        """Return that a map with parameters has their precision."""
+        module = view.map.function  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(module, nn.Module) and any(True for _ in module.parameters()):
+            return "the map's parameters have one precision"
+        return None
+
+
+def _single(leaf: Tensor | None) -> Tensor | None:
+    return leaf.float() if leaf is not None and leaf.is_floating_point() else leaf
+
+
+def _double(leaf: Tensor | None) -> Tensor | None:
+    return leaf.double() if leaf is not None and leaf.is_floating_point() else leaf

@@ -1,0 +1,86 @@
+"""Whether the derivatives that a map has are those of its values."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from flowmaps._checks import shaped_like
+from flowmaps._typing import State
+from flowmaps.testing._draws import Draw
+from flowmaps.testing._property import Property
+from flowmaps.testing._view import View, size
+
+__all__ = ["DerivativeHonesty", "ModesAgree"]
+
+
+@final
+class DerivativeHonesty(Property):
+    """Derivatives in s, t and x by forward mode are those by differences of values.
+
+    Without it no property that takes derivatives says anything about values: a map can claim
+    dX/dt = b while its values are another flow's.
+    """
+
+    name, kind, units = "derivative honesty", "derivatives", "velocity"
+    requires = frozenset({"forward derivatives"})
+    approximate, cost = True, 4
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the differences in s, t and x side by side, (batch, 3, *event)."""
+        s, _, t, x, _, condition = draw
+        v = _direction(view, draw)
+        parts = []
+        for tangents in ({"ds": 1.0}, {"dt": 1.0}, {"dx": v}):
+            own = view.jvp(view.map, s, t, x, condition=condition, **tangents)[1]
+            by_values = view.differenced(view.map, s, t, x, condition=condition, **tangents)[1]
+            parts.append(own - by_values)
+        return torch.stack(parts, dim=1)
+
+    def scale(self, view: View, draw: Draw) -> Tensor:
+        """Return the largest of the derivatives and the speed, (batch,)."""
+        s, _, t, x, _, condition = draw
+        tangents = {"ds": 1.0}, {"dt": 1.0}, {"dx": _direction(view, draw)}
+        sizes = [
+            size(view.differenced(view.map, s, t, x, condition=condition, **one)[1])
+            for one in tangents
+        ]
+        return torch.stack([super().scale(view, draw), *sizes]).nan_to_num(posinf=0.0).amax(0)
+
+
+@final
+class ModesAgree(Property):
+    """Forward and reverse mode give one derivative: w (DX v) = (w DX) v."""
+
+    name, kind, units = "modes agree", "derivatives", "velocity"
+    requires = frozenset({"forward derivatives"})
+    cost = 8
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the difference in the size of one component, (batch,)."""
+        s, _, t, x, v, condition = draw
+        v = _direction(view, draw)
+        forward = view.jvp(view.map, s, t, x, dx=v, condition=condition)[1]
+        w = draw.v / shaped_like(size(draw.v).clamp_min(1e-300).to(x.dtype), x)
+        with torch.enable_grad():
+            start = x.detach().requires_grad_()
+            y = view.map(s, t, start, condition)
+            if not y.requires_grad:
+                return (w * forward).flatten(1).sum(1)
+            (back,) = torch.autograd.grad(y, start, w, allow_unused=True)
+        back = torch.zeros_like(x) if back is None else back
+        return ((w * forward) - (back * v)).flatten(1).sum(1)
+
+    def scale(self, view: View, draw: Draw) -> Tensor:
+        """Return the size of DX v, and the speed, (batch,)."""
+        s, _, t, x, _, condition = draw
+        forward = view.jvp(view.map, s, t, x, dx=_direction(view, draw), condition=condition)[1]
+        own = size(forward).nan_to_num(posinf=0.0) * x[0].numel()
+        return torch.maximum(super().scale(view, draw), own)
+
+
+def _direction(view: View, draw: Draw) -> State:
+    """Return directions as long as states move in the window, so that all parts are velocities."""
+    v = draw.v / shaped_like(size(draw.v).clamp_min(1e-300).to(draw.x.dtype), draw.x)
+    length = size(draw.x).mean() / (view.space.window[1] - view.space.window[0])
+    return v * length.to(v.dtype)

@@ -1,0 +1,173 @@
+"""What tells the flow of a field from other flows: the equations of section 1 of the theory."""
+
+from abc import abstractmethod
+from typing import final
+
+from torch import Tensor
+
+from flowmaps import residuals
+from flowmaps._typing import Mask
+from flowmaps.testing._draws import Draw
+from flowmaps.testing._property import Property
+from flowmaps.testing._view import View
+
+__all__ = [
+    "Eulerian",
+    "EulerianReached",
+    "IntegralLagrangian",
+    "Lagrangian",
+    "Reached",
+    "Tangent",
+    "TangentReached",
+]
+
+_OF_FIELD = frozenset({"field", "derivatives"})
+
+
+class _Equation(Property):
+    """An equation between a derivative of the map and the field."""
+
+    kind = "field"
+    requires = _OF_FIELD
+    units = "velocity"
+
+    def code(self, arguments: str) -> str:
+        """Return the call of ``flowmaps.residuals``."""
+        own = arguments.replace("s, t, x", "s, x") if self.name.startswith("tangent") else arguments
+        return f"fm.residuals.{self.name.split()[0]}(flow_map, field, {own})"
+
+
+@final
+class Tangent(_Equation):
+    """d/dt X_{s,t}(x) at t = s is b(s, x)."""
+
+    name = "tangent"
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the derivative at t = s minus b(s, x)."""
+        assert view.field is not None
+        return residuals.tangent(
+            view.map, view.field, draw.s, draw.x, draw.condition, check_field=False, by=view.jvp
+        )
+
+
+@final
+class Lagrangian(_Equation):
+    """d/dt X_{s,t}(x) = b(t, X_{s,t}(x))."""
+
+    name = "lagrangian"
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return d/dt X_{s,t}(x) - b(t, X_{s,t}(x))."""
+        assert view.field is not None
+        s, _, t, x = draw[:4]
+        return residuals.lagrangian(
+            view.map, view.field, s, t, x, draw.condition, check_field=False, by=view.jvp
+        )
+
+
+@final
+class Eulerian(_Equation):
+    """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x) = 0."""
+
+    name = "eulerian"
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x)."""
+        assert view.field is not None
+        s, _, t, x = draw[:4]
+        return residuals.eulerian(
+            view.map, view.field, s, t, x, draw.condition, check_field=False, by=view.jvp
+        )
+
+
+@final
+class IntegralLagrangian(Property):
+    """X_{s,t}(x) = x + int_s^t b(r, X_{s,r}(x)) dr, which no derivative of the map enters."""
+
+    name, kind = "integral lagrangian", "field"
+    requires = frozenset({"field"})
+    approximate = True
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the difference of both sides, by Gauss and Legendre's quadrature."""
+        assert view.field is not None
+        s, _, t, x = draw[:4]
+        return residuals.integral_lagrangian(
+            view.map,
+            view.field,
+            s,
+            t,
+            x,
+            draw.condition,
+            nodes=view.nodes,
+            check_field=False,
+            difference=view.difference,
+        )
+
+    def code(self, arguments: str) -> str:
+        """Return the call of ``flowmaps.residuals``."""
+        return f"fm.residuals.integral_lagrangian(flow_map, field, {arguments})"
+
+
+class Reached(Property):
+    """An equation at the points that the map itself reaches from the sample.
+
+    What follows from the equation along a whole trajectory follows only where it has been checked:
+    so the share of these points outside the declared domain is told.
+    """
+
+    @abstractmethod
+    def moved(self, view: View, draw: Draw) -> Draw:
+        """Return the draw at the points that are reached."""
+
+    def outside(self, view: View, draw: Draw) -> Mask:
+        """Tell which of the points lie outside the declared domain."""
+        return ~view.space.contains(self.moved(view, draw).x)
+
+
+@final
+class TangentReached(Reached):
+    """The tangent condition where the map arrives."""
+
+    name, kind, units = "tangent where it arrives", "field", "velocity"
+    requires = _OF_FIELD
+
+    def moved(self, view: View, draw: Draw) -> Draw:
+        """Return (t, X_{s,t}(x))."""
+        y = view.map(draw.s, draw.t, draw.x, draw.condition)
+        return draw.at(draw.t, draw.t, y.detach())
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the residual of the tangent condition there."""
+        return Tangent().residual(view, self.moved(view, draw))
+
+    def code(self, arguments: str) -> str:
+        """Return the calls of map and residual."""
+        return f"fm.residuals.tangent(flow_map, field, t, flow_map({arguments}){_rest(arguments)})"
+
+
+@final
+class EulerianReached(Reached):
+    """The Eulerian equation where the map arrives on its way."""
+
+    name, kind, units = "eulerian where it arrives", "field", "velocity"
+    requires = _OF_FIELD
+
+    def moved(self, view: View, draw: Draw) -> Draw:
+        """Return (u, t, X_{s,u}(x))."""
+        m = view.map(draw.s, draw.u, draw.x, draw.condition)
+        return draw.at(draw.u, draw.t, m.detach())
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the residual of the Eulerian equation there."""
+        return Eulerian().residual(view, self.moved(view, draw))
+
+    def code(self, arguments: str) -> str:
+        """Return the calls of map and residual."""
+        there = f"flow_map({arguments.replace('s, t', 's, u')})"
+        return f"fm.residuals.eulerian(flow_map, field, u, t, {there}{_rest(arguments)})"
+
+
+def _rest(arguments: str) -> str:
+    return arguments.removeprefix("s, t, x")

@@ -1,0 +1,256 @@
+"""What a flow inherits from its field: volumes, symmetries, invariants, order, growth."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowmaps import residuals
+from flowmaps._checks import shaped_like
+from flowmaps.calculus import jacobian, log_det, logarithmic_norm
+from flowmaps.maps import independent_derivatives
+from flowmaps.testing._draws import Draw
+from flowmaps.testing._property import Property
+from flowmaps.testing._view import View, size
+
+__all__ = [
+    "Conserved",
+    "Density",
+    "Equivariance",
+    "GronwallBound",
+    "Liouville",
+    "OrderPreservation",
+    "Symplecticity",
+]
+
+_MOST = 8
+"""Components up to which whole Jacobians are taken."""
+
+
+def _too_many(view: View) -> str | None:
+    if view.space.domain.dim > _MOST:
+        return f"takes whole Jacobians, which is done up to {_MOST} components"
+    return None
+
+
+@final
+class Liouville(Property):
+    """log|det DX_{s,t}(x)| = int_s^t div b(r, X_{s,r}(x)) dr."""
+
+    name, units = "liouville", "number"
+    requires = frozenset({"field", "forward derivatives"})
+    approximate, cost = True, 4
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the difference of both sides, (batch,)."""
+        assert view.field is not None
+        s, _, t, x = draw[:4]
+        with independent_derivatives():
+            return residuals.liouville(
+                view.map, view.field, s, t, x, draw.condition, nodes=view.nodes, check_field=False
+            )
+
+    def scale(self, view: View, draw: Draw) -> Tensor:
+        """Return 1 + |log|det DX||, (batch,)."""
+        s, _, t, x = draw[:4]
+        with independent_derivatives():
+            found = log_det(view.map, s, t, x, draw.condition)
+        return 1 + size(found).nan_to_num(posinf=0.0)
+
+    def missing(self, view: View) -> str | None:
+        """Return why whole Jacobians are not taken."""
+        return _too_many(view)
+
+    def code(self, arguments: str) -> str:
+        """Return the call of ``flowmaps.residuals``."""
+        return f"fm.residuals.liouville(flow_map, field, {arguments})"
+
+
+@final
+class Symplecticity(Property):
+    """DX^T J DX = J, for states (q, p) of positions and then as many momenta."""
+
+    name, units = "symplecticity", "number"
+    requires = frozenset({"forward derivatives", "symplectic"})
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return DX^T J DX - J, (batch, n, n)."""
+        m = self._jacobian(view, draw)
+        n = m.shape[1] // 2
+        zero, one = torch.zeros(n, n).to(m), torch.eye(n).to(m)
+        form = torch.cat([torch.cat([zero, one], 1), torch.cat([-one, zero], 1)])
+        return m.mT @ form @ m - form
+
+    def scale(self, view: View, draw: Draw) -> Tensor:
+        """Return |DX|^2, (batch,)."""
+        return size(self._jacobian(view, draw)).nan_to_num(posinf=0.0).square().clamp_min(1.0)
+
+    def missing(self, view: View) -> str | None:
+        """Return why there is no symplectic form."""
+        odd = view.space.domain.dim % 2
+        return "states have an odd number of components" if odd else _too_many(view)
+
+    def _jacobian(self, view: View, draw: Draw) -> Tensor:
+        s, _, t, x = draw[:4]
+        with independent_derivatives():
+            return jacobian(view.map, s, t, x, draw.condition)
+
+
+@final
+class Conserved(Property):
+    """I(t, X_{s,t}(x)) = I(s, x).
+
+    Args:
+        label: what is conserved, for the name.
+        function: ``I(t, x)`` or ``I(t, x, condition)``, (batch,).
+    """
+
+    units = "number"
+
+    def __init__(self, label: str, function: Callable[..., Tensor]):
+        self.name = f"conserves {label}"  # pyright: ignore[reportAttributeAccessIssue]
+        self.function = function
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return I(t, X_{s,t}(x)) - I(s, x), (batch,)."""
+        y = view.map(draw.s, draw.t, draw.x, draw.condition)
+        return self._value(draw.t, y, draw) - self._value(draw.s, draw.x, draw)
+
+    def scale(self, view: View, draw: Draw) -> Tensor:
+        """Return the size of I over the sample and at the point, (batch,)."""
+        own = size(self._value(draw.s, draw.x, draw))
+        return torch.maximum(own, own.mean())
+
+    def _value(self, t: Tensor, x: Tensor, draw: Draw) -> Tensor:
+        extra = () if draw.condition is None else (draw.condition,)
+        value = self.function(t.to(x.dtype), x, *extra)
+        return torch.as_tensor(value).reshape(len(x), -1)
+
+
+@final
+class Equivariance(Property):
+    """X_{s,t}(g x) = g X_{s,t}(x).
+
+    Args:
+        label: of the group's action, for the name.
+        action: ``g(x)``, of a batch of states.
+    """
+
+    def __init__(self, label: str, action: Callable[[Tensor], Tensor]):
+        self.name = f"commutes with {label}"  # pyright: ignore[reportAttributeAccessIssue]
+        self.action = action
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return X_{s,t}(g x) - g X_{s,t}(x)."""
+        s, _, t, x = draw[:4]
+        moved = view.map(s, t, self.action(x), draw.condition)
+        return view.difference(moved, self.action(view.map(s, t, x, draw.condition)))
+
+
+@final
+class GronwallBound(Property):
+    """|DX v| lies between the exponentials of the field's logarithmic norms along the way.
+
+    Source:
+        Dahlquist (1958), Stability and error bounds in the numerical integration of ordinary
+            differential equations; Soderlind (2006), The logarithmic norm, BIT 46, 631-652.
+    """
+
+    name, units = "gronwall bound", "number"
+    requires = frozenset({"field", "forward derivatives"})
+    approximate, cost = True, 16
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return by how much log(|DX v| / |v|) is outside the bounds, (batch,)."""
+        assert view.field is not None
+        s, _, t, x, v, condition = draw
+        moved = view.jvp(view.map, s, t, x, dx=v, condition=condition)[1]
+        growth = _length(moved).log() - _length(v).log()
+        points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(view.nodes))
+        half = ((t - s) / 2).to(x.dtype)
+        high, low = torch.zeros_like(growth), torch.zeros_like(growth)
+        for point, weight in zip(points.tolist(), weights.tolist(), strict=True):
+            r = s + (t - s) * ((point + 1) / 2)
+            y = view.map(s, r, x, condition).detach()
+            above, below = _norms(view.field, r, y, condition)
+            forward = half >= 0
+            high = high + weight * half * torch.where(forward, above, below)
+            low = low + weight * half * torch.where(forward, below, above)
+        return torch.relu(growth - high) + torch.relu(low - growth)
+
+    def missing(self, view: View) -> str | None:
+        """Return why whole Jacobians are not taken."""
+        return _too_many(view)
+
+
+def _norms(field: Any, t: Tensor, x: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
+    """Return the largest and the smallest growth rate of the field, each (batch,)."""
+
+    def reversed_field(t: Tensor, x: Tensor, *condition: Any) -> Tensor:
+        return -field(t, x, *condition)
+
+    above = logarithmic_norm(field, t, x, condition=condition, check_field=False)
+    below = logarithmic_norm(reversed_field, t, x, condition=condition, check_field=False)
+    return above.detach(), -below.detach()
+
+
+def _length(v: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(v.reshape(len(v), -1), dim=1)
+
+
+@final
+class OrderPreservation(Property):
+    """In one dimension trajectories do not cross: x < y gives X_{s,t}(x) < X_{s,t}(y)."""
+
+    name = "order"
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return by how much the order is broken, for every point and one at the same times."""
+        s, _, t, x = draw[:4]
+        there = view.map(s, t, x, draw.condition)
+        other = x + draw.v * size(x).mean().to(x.dtype)
+        inside = shaped_like(view.space.contains(other), x)
+        other = torch.where(inside, other, x)
+        beside = view.map(s, t, other, draw.condition)
+        return torch.relu(-(beside - there) * (other - x).sign())
+
+    def missing(self, view: View) -> str | None:
+        """Return that states have more than one component."""
+        return None if view.space.domain.dim == 1 else "states have more than one component"
+
+
+@final
+class Density(Property):
+    """log p_t(X_{s,t}(x)) + log|det DX_{s,t}(x)| = log p_s(x): the flow carries one law along.
+
+    Args:
+        log_density: ``log p_t(x)`` as a function ``(t, x)`` or ``(t, x, condition)``, (batch,).
+    """
+
+    name, units = "push-forward of the density", "number"
+    requires = frozenset({"forward derivatives"})
+
+    def __init__(self, log_density: Callable[..., Tensor]):
+        self.log_density = log_density
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the difference of both sides, (batch,)."""
+        s, _, t, x, _, condition = draw
+        extra = () if condition is None else (condition,)
+        y = view.map(s, t, x, condition)
+        with independent_derivatives():
+            change = log_det(view.map, s, t, x, condition)
+        later = self.log_density(t.to(x.dtype), y, *extra)
+        return later + change - self.log_density(s.to(x.dtype), x, *extra)
+
+    def scale(self, view: View, draw: Draw) -> Tensor:
+        """Return 1 + |log p_s(x)|, (batch,)."""
+        extra = () if draw.condition is None else (draw.condition,)
+        own = self.log_density(draw.s.to(draw.x.dtype), draw.x, *extra)
+        return 1 + size(own).nan_to_num(posinf=0.0)
+
+    def missing(self, view: View) -> str | None:
+        """Return why whole Jacobians are not taken."""
+        return _too_many(view)
