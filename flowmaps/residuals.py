@@ -29,7 +29,7 @@ from flowmaps._checks import (
 )
 from flowmaps._probing import probe_once
 from flowmaps._typing import Condition, Count, Field, Time, Transport
-from flowmaps.calculus import divergence, jvp, log_det, time_derivative
+from flowmaps.calculus import divergence, jvp, log_det
 from flowmaps.calculus._jvp import call
 from flowmaps.maps import FlowMap, independent_derivatives
 

@@ -92,6 +92,7 @@ def simplest(
     """
     import hypothesis
     import hypothesis.strategies as st
+    from hypothesis.errors import NoSuchExample
 
     best = worst.take([0])
     numbers = _numbers(best)
@@ -107,12 +108,12 @@ def simplest(
         deadline=None,
         database=None,
         derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=tuple(hypothesis.HealthCheck),
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
     )
     try:
         chosen = hypothesis.find(levels, failing, settings=quiet)
-    except hypothesis.errors.NoSuchExample:
+    except NoSuchExample:
         return best
     return _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
 

@@ -163,9 +163,7 @@ class VerificationReport:
             most = f"{one.quantiles[0.95]:.2g}" if 0.95 in one.quantiles else ""
             points = one.points or ""
             reason = one.reason.replace("|", "\\|")
-            lines.append(
-                f"| {one.name} | {one.status} | {worst} | {most} | {points} | {reason} |"
-            )
+            lines.append(f"| {one.name} | {one.status} | {worst} | {most} | {points} | {reason} |")
         for one in self.properties:
             if one.counterexample is not None:
                 code = one.counterexample.code()

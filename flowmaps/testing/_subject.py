@@ -2,7 +2,6 @@
 
 from typing import final
 
-import torch
 from torch import Tensor
 
 from flowmaps._checks import as_clock, first_line, time_like

@@ -193,9 +193,7 @@ def _space(
             f"got {brief(domain)}"
         )
     if directions not in (None, "both", "forward", "backward"):
-        raise ValueError(
-            f'directions must be "both", "forward" or "backward", got {directions!r}'
-        )
+        raise ValueError(f'directions must be "both", "forward" or "backward", got {directions!r}')
     own = flow_map.times if isinstance(flow_map, FlowMap) else TimeSet()
     if directions is not None:
         own = replace(
@@ -320,9 +318,7 @@ class _Session:
             report = _raised(one, error)
         return replace(report, seconds=time.monotonic() - start)
 
-    def _in_time(
-        self, one: Property, draw: Draw, seconds: float | None
-    ) -> tuple[Draw, Measured]:
+    def _in_time(self, one: Property, draw: Draw, seconds: float | None) -> tuple[Draw, Measured]:
         """Measure at all points, or at as many as there is time for, twice as many every time."""
         if seconds is None:
             return draw, measure(one, self.view, draw, self.budget, self.atol)
@@ -418,7 +414,7 @@ def _raised(one: Property, error: Exception) -> PropertyReport:
     if one.name == "batch consistency under vmap":
         return PropertyReport(one.name, one.kind, "not applicable", f"no vmap: {text}")
     if one.kind == "derivatives":
-        cure = "choose derivatives=\"differences\" or \"none\""
+        cure = 'choose derivatives="differences" or "none"'
         return PropertyReport(one.name, one.kind, "failed", f"no forward mode: {text}; {cure}")
     if {"derivatives", "forward derivatives"} & one.requires:
         return PropertyReport(one.name, one.kind, "inconclusive", f"no forward mode: {text}")

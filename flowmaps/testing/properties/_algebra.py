@@ -38,9 +38,7 @@ class Semigroup(Property):
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return X_{u,t}(X_{s,u}(x)) - X_{s,t}(x)."""
         s, u, t, x = draw[:4]
-        return residuals.semigroup(
-            view.map, s, u, t, x, draw.condition, difference=view.difference
-        )
+        return residuals.semigroup(view.map, s, u, t, x, draw.condition, difference=view.difference)
 
     def code(self, arguments: str) -> str:
         """Return the call of ``flowmaps.residuals``."""
