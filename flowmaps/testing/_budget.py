@@ -145,7 +145,7 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     allowed = atol + relative * (scale + condition) + slack
     if prop.units == "velocity":
         allowed = allowed + budget.velocity * scale
-        if budget.order:
+        if budget.order and prop.kind == "field":
             rate = (budget.order + 1) / (draw.t - draw.s).abs().clamp_min(1e-300)
             error = (budget.state + budget.absolute / typical) * view.state_scale(draw)
             allowed = allowed + rate * error

@@ -108,7 +108,12 @@ def simplest(
         deadline=None,
         database=None,
         derandomize=True,
-        suppress_health_check=tuple(hypothesis.HealthCheck),
+        suppress_health_check=[
+            hypothesis.HealthCheck.too_slow,
+            hypothesis.HealthCheck.filter_too_much,
+            hypothesis.HealthCheck.data_too_large,
+            hypothesis.HealthCheck.large_base_example,
+        ],
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
     )
     try:

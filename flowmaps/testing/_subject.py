@@ -7,7 +7,7 @@ from torch import Tensor
 from flowmaps._checks import as_clock, first_line, time_like
 from flowmaps._typing import Clock, Condition, State, Transport
 from flowmaps.errors import FlowMapError
-from flowmaps.maps import FlowMap, TimeSet
+from flowmaps.maps import FlowMap, SolverFlowMap, TimeSet
 
 __all__ = ["Misbehaviour", "Subject", "misbehaviour_of"]
 
@@ -52,7 +52,7 @@ class Subject(FlowMap):
 
     def __init__(self, function: Transport, times: TimeSet):
         super().__init__(times)
-        self.function = function
+        self.function = _without_throw(function)
 
     def _transport(
         self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
@@ -83,3 +83,11 @@ class Subject(FlowMap):
         if isinstance(self.function, FlowMap):
             return self.function.along(s, rows, x, condition)
         return super()._path(s, rows, x, condition)
+
+
+def _without_throw(function: Transport) -> Transport:
+    """Return a solver map whose failures are NaN, and so findings at their points."""
+    if not isinstance(function, SolverFlowMap):
+        return function
+    options = {**function.config(), "throw": False}
+    return SolverFlowMap(**options)

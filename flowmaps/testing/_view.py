@@ -141,8 +141,8 @@ class _Disturbed(FlowMap):
     ) -> Tensor:
         s, t = as_clock(s, x, "s"), as_clock(t, x, "t")
         times = self.shake.clock(s, t), self.shake.clock(t, s)
-        admitted = torch.as_tensor(self.inner.times.admits(*times)).all()
-        s, t = times if bool(admitted) else (s, t)
+        admitted = torch.as_tensor(self.inner.times.admits(*(a.detach() for a in times)))
+        s, t = (torch.where(admitted, moved, a) for moved, a in zip(times, (s, t), strict=True))
         before = size(_plain(x))
         y = self.inner(s, t, self.shake.state(x, before), condition)
         return self.shake.state(y, torch.maximum(before, size(_plain(y)).nan_to_num(posinf=0.0)))

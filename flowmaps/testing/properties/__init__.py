@@ -4,6 +4,7 @@ from flowmaps.testing.properties._algebra import Identity, Inverse, Semigroup
 from flowmaps.testing.properties._conduct import (
     BatchConsistency,
     Determinism,
+    Finite,
     InputKept,
     UnderVmap,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Equivariance",
     "Eulerian",
     "EulerianReached",
+    "Finite",
     "GronwallBound",
     "Identity",
     "InputKept",
@@ -64,9 +66,10 @@ def standard() -> tuple:
     Example:
         >>> import flowmaps as fm
         >>> [one.name for one in fm.testing.properties.standard()][:2]
-        ['determinism', 'input not mutated']
+        ['finite values', 'determinism']
     """
     return (
+        Finite(),
         Determinism(),
         InputKept(),
         BatchConsistency(),

@@ -9,9 +9,9 @@ from torch.utils import _pytree as pytree
 from flowmaps._typing import State
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
-from flowmaps.testing._view import View
+from flowmaps.testing._view import View, size
 
-__all__ = ["BatchConsistency", "Determinism", "InputKept", "UnderVmap"]
+__all__ = ["BatchConsistency", "Determinism", "Finite", "InputKept", "UnderVmap"]
 
 
 def _end(view: View, draw: Draw) -> State:
@@ -37,6 +37,18 @@ class Determinism(Property):
         backwards = draw.take(torch.arange(len(draw.x) - 1, -1, -1, device=draw.x.device))
         turned = _end(view, backwards._replace(x=draw.x)).flip(0)
         return torch.stack([again - first, turned - between], dim=1)
+
+
+@final
+class Finite(Property):
+    """Finite states go to finite states."""
+
+    name, kind, units = "finite values", "conduct", "number"
+    conditioned = False
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return 1 where a value is NaN or infinite, else 0."""
+        return (~torch.isfinite(size(_end(view, draw)))).to(draw.x.dtype)
 
 
 @final
