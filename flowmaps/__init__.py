@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flowmaps import errors
-from flowmaps._checks import checking
 from flowmaps._version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
         theory,
         training,
     )
+    from flowmaps._checks import checking
     from flowmaps._saving import load, save
 
 _ROOMS = (
@@ -56,7 +56,7 @@ _ROOMS = (
     "theory",
     "training",
 )
-_SAVING = ("load", "save")
+_WHERE = {"checking": "_checks", "load": "_saving", "save": "_saving"}
 
 __all__ = [
     "__version__",
@@ -85,8 +85,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"flowmaps.{name}")
-    if name in _SAVING:
-        return getattr(import_module("flowmaps._saving"), name)
+    if name in _WHERE:
+        return getattr(import_module(f"flowmaps.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'flowmaps' has no attribute {name!r}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowmaps.domains import Ball, Box, Points, SubLevel
     from flowmaps.testing import properties
+    from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
     from flowmaps.testing._counterexample import Counterexample
     from flowmaps.testing._draws import Draw, Space
@@ -32,6 +33,7 @@ _WHERE = {
     "SubLevel": "flowmaps.domains",
     "VerificationReport": "flowmaps.testing._report",
     "View": "flowmaps.testing._view",
+    "assert_flow_map": "flowmaps.testing._asserting",
     "verify": "flowmaps.testing._verify",
 }
 _ROOMS = ("properties",)
@@ -50,6 +52,7 @@ __all__ = [
     "SubLevel",
     "VerificationReport",
     "View",
+    "assert_flow_map",
     "properties",
     "verify",
 ]

@@ -139,7 +139,7 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     slack = torch.zeros_like(scale)
     by_differences = view.derivatives == "differences" and "derivatives" in prop.requires
     if prop.approximate or by_differences:
-        slack = 2 * _change(prop.residual(view.coarser(), draw), residual)
+        slack = _slack(prop, view, draw, residual)
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
     relative = ROUNDING * unit + budget.state + budget.absolute / typical
     allowed = atol + relative * (scale + condition) + slack
@@ -150,6 +150,17 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
             error = (budget.state + budget.absolute / typical) * view.state_scale(draw)
             allowed = allowed + rate * error
     return Measured(value, allowed, allowed > 0.5 * scale + atol)
+
+
+def _slack(prop: Property, view: View, draw: Draw, residual: Tensor) -> PerSample:
+    """Return what quadratures and differences may be off by, from two coarser ones.
+
+    From one of them alone it would be small wherever two errors happen to be alike.
+    """
+    coarse = prop.residual(view.coarser(), draw)
+    coarser = prop.residual(view.coarser().coarser(), draw)
+    near, far = _change(coarse, residual), _change(coarser, coarse)
+    return torch.maximum(2 * near, far / 2)
 
 
 def _change(a: Tensor, b: Tensor) -> PerSample:

@@ -99,9 +99,14 @@ def simplest(
     level = st.integers(0, 63).map(lambda k: _LEVELS if k >= 64 - _KEEP else min(k, _LEVELS))
     levels = st.lists(level, min_size=len(numbers), max_size=len(numbers))
 
+    known: dict[tuple[int, ...], bool] = {}
+
     def failing(chosen: list[int]) -> bool:
-        point = _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
-        return allowed(point) and fails(point)
+        key = tuple(chosen)
+        if key not in known:  # and only then: what is measured, or given up, stays so
+            point = _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
+            known[key] = allowed(point) and fails(point)
+        return known[key]
 
     quiet = hypothesis.settings(
         max_examples=examples,

@@ -19,6 +19,8 @@ __all__ = ["difference_jvp"]
 _POINTS = 5
 _SHIFTS = (0, 1, -1, 2, -2)
 """How far the five points may be moved where the times allow none on one side."""
+_PARTS = (1.0, 0.25, 0.0625, 2.0**-8, 2.0**-12)
+"""Parts of the step that are tried where a longer one has no room."""
 
 
 def difference_jvp(
@@ -45,8 +47,7 @@ def difference_jvp(
     s, t = as_clock(s, x, "s"), as_clock(t, x, "t")
     ds = torch.zeros_like(s) if ds is None else as_clock(ds, x, "ds")
     dt = torch.zeros_like(s) if dt is None else as_clock(dt, x, "dt")
-    h = step * _reach(x, dx, within)
-    shift = _shift(s, t, h * ds, h * dt, within)
+    h, shift = _placed(s, t, step * _reach(x, dx, within), ds, dt, within)
     numbers = torch.arange(-2, 3, device=x.device, dtype=torch.float64)[:, None] + shift
     offsets = numbers * h
     spread, rows = repeat_rows((x, condition), _POINTS), offsets.reshape(-1)
@@ -77,17 +78,24 @@ def _largest(a: Tensor) -> Tensor:
     return a.detach().double().abs().reshape(len(a), -1).amax(1)
 
 
-def _shift(s: Tensor, t: Tensor, ds: Tensor, dt: Tensor, within: "Space") -> Tensor:
-    """Return the least shift of the five points with which all times are allowed, (batch,)."""
-    found = torch.zeros_like(s, dtype=torch.long)
+def _placed(
+    s: Tensor, t: Tensor, h: Tensor, ds: Tensor, dt: Tensor, within: "Space"
+) -> tuple[Tensor, Tensor]:
+    """Return the longest step, and with it the least shift, at which all times are allowed."""
+    step, shift = h, torch.zeros_like(s, dtype=torch.long)
     settled = torch.zeros_like(s, dtype=torch.bool)
-    for shift in _SHIFTS:
-        allowed = torch.ones_like(settled)
-        for k in range(-2, 3):
-            allowed = allowed & _admits(s + (k + shift) * ds, t + (k + shift) * dt, within)
-        found = torch.where(allowed & ~settled, shift, found)
-        settled = settled | allowed
-    return found
+    for part in _PARTS:
+        for moved in _SHIFTS:
+            allowed = ~settled
+            for k in range(-2, 3):
+                reach = (k + moved) * part * h
+                allowed = allowed & _admits(s + reach * ds, t + reach * dt, within)
+            step = torch.where(allowed, part * h, step)
+            shift = torch.where(allowed, moved, shift)
+            settled = settled | allowed
+        if bool(settled.all()):
+            break
+    return step, shift
 
 
 def _admits(s: Tensor, t: Tensor, within: "Space") -> Mask:

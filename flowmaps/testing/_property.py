@@ -81,12 +81,12 @@ class Property(ABC):
         return None
 
     def code(self, arguments: str) -> str:
-        """Return a line of Python that computes the residual; see ``Counterexample.code``.
+        """Return Python that shows the failure; see ``Counterexample.code``.
 
         Args:
             arguments: "s, t, x" with the condition if there is one.
         """
-        return f'report["{self.name}"].residual({arguments})'
+        return f"flow_map({arguments})"
 
     def __repr__(self) -> str:
         return f"<property {self.name}>"

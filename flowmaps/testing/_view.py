@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from flowmaps._checks import as_clock, shaped_like, time_like
-from flowmaps._transforms import peek
 from flowmaps._typing import Condition, Field, PerSample, State
 from flowmaps.calculus import jvp
 from flowmaps.maps import FlowMap, independent_derivatives
@@ -143,9 +142,9 @@ class _Disturbed(FlowMap):
         times = self.shake.clock(s, t), self.shake.clock(t, s)
         admitted = torch.as_tensor(self.inner.times.admits(*(a.detach() for a in times)))
         s, t = (torch.where(admitted, moved, a) for moved, a in zip(times, (s, t), strict=True))
-        before = size(_plain(x))
+        before = size(x)
         y = self.inner(s, t, self.shake.state(x, before), condition)
-        return self.shake.state(y, torch.maximum(before, size(_plain(y)).nan_to_num(posinf=0.0)))
+        return self.shake.state(y, torch.maximum(before, size(y).nan_to_num(posinf=0.0)))
 
 
 class _DisturbedField:
@@ -153,9 +152,5 @@ class _DisturbedField:
         self.inner, self.shake = inner, shake
 
     def __call__(self, t: Tensor, x: Tensor, *condition: Any) -> Tensor:
-        value = self.inner(t, self.shake.state(x, size(_plain(x))), *condition)
-        return self.shake.state(value, size(_plain(value)).nan_to_num(posinf=0.0))
-
-
-def _plain(x: Tensor) -> Tensor:
-    return peek(x.detach())
+        value = self.inner(t, self.shake.state(x, size(x)), *condition)
+        return self.shake.state(value, size(value).nan_to_num(posinf=0.0))

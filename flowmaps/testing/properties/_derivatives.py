@@ -47,6 +47,19 @@ class DerivativeHonesty(Property):
         ]
         return torch.stack([super().scale(view, draw), *sizes]).nan_to_num(posinf=0.0).amax(0)
 
+    def code(self, arguments: str) -> str:
+        """Return the derivatives in both times beside differences of values."""
+        rest = arguments.removeprefix("s, t, x")
+        return (
+            "[\n"
+            f"    fm.calculus.start_derivative(flow_map, {arguments}),\n"
+            f"    (flow_map(s + 1e-5, t, x{rest}) - flow_map(s - 1e-5, t, x{rest})) / 2e-5,\n"
+            f"    fm.calculus.time_derivative(flow_map, {arguments}),\n"
+            f"    (flow_map(s, t + 1e-5, x{rest}) - flow_map(s, t - 1e-5, x{rest})) / 2e-5,\n"
+            f"    fm.calculus.jacobian(flow_map, {arguments}),\n"
+            "]"
+        )
+
 
 @final
 class ModesAgree(Property):
