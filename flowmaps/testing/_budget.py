@@ -14,7 +14,8 @@ from flowmaps.testing._view import View, size
 
 __all__ = ["Budget", "Measured", "as_budget", "measure"]
 
-ROUNDING = 256.0
+_ROUNDING = {torch.bfloat16: 8.0, torch.float16: 8.0}
+_USUALLY = 256.0
 """Rounding units, of scale and condition, that an exact map may be off by."""
 _PROPORTIONAL = 100.0
 """Tolerances that a solve may be off by: global errors are more than local ones."""
@@ -130,7 +131,8 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     """
     residual = prop.residual(view, draw)
     value, scale = size(residual), prop.scale(view, draw)
-    unit = torch.finfo(prop.dtype(draw)).eps
+    dtype = prop.dtype(draw)
+    unit = torch.finfo(dtype).eps
     condition = torch.zeros_like(scale)
     amount = unit**0.5
     for seed in range(_DISTURBANCES if prop.conditioned else 0):
@@ -141,7 +143,7 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     if prop.approximate or by_differences:
         slack = _slack(prop, view, draw, residual)
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
-    relative = ROUNDING * unit + budget.state + budget.absolute / typical
+    relative = _ROUNDING.get(dtype, _USUALLY) * unit + budget.state + budget.absolute / typical
     allowed = atol + relative * (scale + condition) + slack
     if prop.units == "velocity":
         allowed = allowed + budget.velocity * scale

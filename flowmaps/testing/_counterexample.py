@@ -56,9 +56,8 @@ class Counterexample:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         s, u, t, x, _, condition = self.draw
-        shown = pytree.tree_map(lambda leaf: leaf.tolist(), condition)
         point = {"s": s.item(), "u": u.item(), "t": t.item(), "x": x[0].tolist()}
-        point["condition"] = shown if condition is None or isinstance(condition, Tensor) else None
+        point["condition"] = condition.tolist() if isinstance(condition, Tensor) else None
         return {**point, "ratio": str(self.ratio), "value": str(self.value), "code": self.code()}
 
 

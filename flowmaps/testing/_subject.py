@@ -1,6 +1,6 @@
 """The map under test, called with care: what it must not do becomes a finding with a name."""
 
-from typing import final
+from typing import Any, final
 
 from torch import Tensor
 
@@ -64,11 +64,11 @@ class Subject(FlowMap):
             raise wrong
         return value
 
-    def given(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
+    def given(self, s: Clock, t: Clock, x: State, condition: Condition) -> Any:
         """Call the map with the very tensors that are given, which it may write into."""
         return self._called(s, t, x, condition)
 
-    def _called(self, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
+    def _called(self, s: Clock, t: Clock, x: State, condition: Condition) -> Any:
         if not isinstance(self.function, FlowMap):
             s, t = time_like(s, x), time_like(t, x)
         try:

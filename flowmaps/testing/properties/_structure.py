@@ -204,7 +204,7 @@ def _length(v: Tensor) -> Tensor:
 class OrderPreservation(Property):
     """In one dimension trajectories do not cross: x < y gives X_{s,t}(x) < X_{s,t}(y)."""
 
-    name = "order"
+    name, kind = "order", "algebra"
 
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return by how much the order is broken, for every point and one at the same times."""
@@ -217,7 +217,9 @@ class OrderPreservation(Property):
         return torch.relu(-(beside - there) * (other - x).sign())
 
     def missing(self, view: View) -> str | None:
-        """Return that states have more than one component."""
+        """Return that states have more than one component, or no order, as on a circle."""
+        if view.difference is not torch.sub:
+            return "states have a difference of their own"
         return None if view.space.domain.dim == 1 else "states have more than one component"
 
 
