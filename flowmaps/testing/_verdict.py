@@ -13,6 +13,10 @@ COMPLETE_SETS = (
     ("identity", "integral lagrangian"),
 )
 """Each of these, satisfied everywhere, makes a map the flow map of the field."""
+_BY_VALUES = COMPLETE_SETS[-1]
+"""No derivative of the map enters it; the others need derivatives that are those of values."""
+_HONEST = ("passed", "not applicable")
+"""It does not apply to differences of values."""
 _HOLDS = ("passed",)
 
 
@@ -37,7 +41,12 @@ def verdict(properties: Sequence[PropertyReport], field_known: bool) -> tuple[st
     dishonest = [one.name for one in failed if one.kind == "derivatives"]
     if dishonest:
         return "inconclusive", f"the map's derivatives are not those of its values: {dishonest[0]}"
-    met = [names for names in COMPLETE_SETS if all(status.get(n) in _HOLDS for n in names)]
+    met = [
+        names
+        for names in COMPLETE_SETS
+        if all(status.get(name) in _HOLDS for name in names)
+        and (names == _BY_VALUES or status.get("derivative honesty") in _HONEST)
+    ]
     if field_known and met:
         return "flow map of the field", f"{_joined(met[0])} hold, a complete set"
     if all(algebra):
