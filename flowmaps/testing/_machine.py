@@ -302,9 +302,13 @@ def _message(paths: Sequence[Path], gaps: Sequence[Gap | None], outside: int, ro
     path, gap = paths[k], gaps[k]
     assert gap is not None
     first, last = path.times[0], path.times[-1]
+    apart = gap.distance[row].item()
+    how = "one of the two is not finite"
+    if apart < float("inf"):
+        how = f"{apart:.3g} apart, {ratio:.3g} times what may be"
     text = (
         f"states that went {_route(path.times)} are not where one shot X_{{{first:.6g},{last:.6g}}}"
-        f" takes them: {gap.distance[row].item():.3g} apart, {ratio:.3g} times what may be"
+        f" takes them: {how}"
     )
     if outside > 1 or rows > 1:
         text += f", {outside} of {rows} rows off"

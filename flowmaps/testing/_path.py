@@ -1,6 +1,6 @@
 """States that go by way of several times, and how far the errors of all calls may take them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import torch
@@ -40,8 +40,8 @@ class Path:
     state: State
     condition: Condition
     known: Mask
-    errors: tuple[PerSample, ...] = field(default=())
-    carried: tuple[SquareMatrix, ...] = field(default=())
+    errors: tuple[PerSample, ...] = ()
+    carried: tuple[SquareMatrix, ...] = ()
 
     def take(self, rows: slice) -> "Path":
         """Return the path of these rows alone."""
@@ -102,7 +102,7 @@ class Traveller:
         """Return the path after one more call."""
         now, x, condition = path.times[-1], path.state, path.condition
         y = self.view.map(now, time, x, condition)
-        derivative = self._derivative(now, time, x, y, condition)
+        derivative, drift = self._sensitivity(now, time, x, y, condition)
         unmoved = torch.eye(derivative.shape[1], dtype=torch.float64, device=x.device)
         known = path.known
         if self.budget.kind == "learned":
@@ -112,7 +112,7 @@ class Traveller:
             times=(*path.times, time),
             state=y,
             known=known,
-            errors=(*path.errors, self._error(now, time, x, y, condition, derivative)),
+            errors=(*path.errors, self._error(x, y, derivative, drift)),
             carried=(*(derivative @ one for one in path.carried), unmoved.expand_as(derivative)),
         )
 
@@ -131,40 +131,56 @@ class Traveller:
         blind = (allowed > 0.5 * scale + self.atol) & torch.isfinite(distance)
         return Gap(distance, allowed, path.known & direct.known & ~blind, direct.state)
 
-    def _error(
-        self, s: float, t: float, x: State, y: State, condition: Condition, derivative: Tensor
-    ) -> PerSample:
-        """Return how far the value of one call may be off."""
-        change = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for seed in range(2):
-            moved = self.view.disturbed(self.amount, seed).map(s, t, x, condition)
-            change = torch.maximum(change, _finite(size(moved - y)))
+    def _error(self, x: State, y: State, derivative: SquareMatrix, drift: PerSample) -> PerSample:
+        """Return how far the value of one call may be off.
+
+        The budget and rounding, relative to all that enters: the value, and what relative errors of
+        the state and of the times, ``drift``, do to it.
+        """
+        amplification = derivative.abs().sum(2).amax(1)
+        condition = amplification * size(x) + drift
         scale = torch.maximum(size(x), _finite(size(y)))
         relative = ROUNDING * self.unit + self.budget.state
-        amplified = 1 + derivative.abs().sum(2).amax(1)
-        return relative * (scale + change / self.amount) + self.budget.absolute * amplified
+        return relative * (scale + condition) + self.budget.absolute * (1 + amplification)
 
-    def _derivative(
+    def _sensitivity(
         self, s: float, t: float, x: State, y: State, condition: Condition
-    ) -> SquareMatrix:
-        """Return DX_{s,t}(x) by differences of values, as one call; its norm for large states."""
+    ) -> tuple[SquareMatrix, PerSample]:
+        """Return DX_{s,t}(x) and the change with a relative change of times, by one call.
+
+        Differences of values: of states along each coordinate, the norm alone for large states; of
+        times one towards the other, where the map is asked anyway.
+        """
         batch, d = len(x), x[0].numel()
         step = self.amount * size(x).clamp_min(1e-3)
-        if d <= _COORDINATES:
-            directions = torch.eye(d, dtype=torch.float64, device=x.device)
-        else:
-            generator = torch.Generator().manual_seed(0)
-            signs = torch.randint(0, 2, (_DIRECTIONS, d), generator=generator) * 2.0 - 1
-            directions = signs.to(x.device, torch.float64)
+        directions = self._directions(d).to(x.device)
         n = len(directions)
         moved = x + shaped_like(step, x) * directions.reshape(n, 1, *x.shape[1:])
-        many = moved.to(x.dtype).reshape(n * batch, *x.shape[1:])
-        values = self.view.map(s, t, many, repeat_rows(condition, n)).reshape(n, *x.shape)
-        change = (values - y).double().reshape(n, batch, d) / step[:, None]
+        many = torch.cat([moved.reshape(n * batch, *x.shape[1:]).to(x.dtype), x, x])
+        reach = max(abs(s), abs(t))
+        shift = min(self.amount * reach, abs(t - s)) * (1 if t >= s else -1)
+        starts = [s] * n + [s + shift, s]
+        ends = [t] * n + [t, t - shift]
+        clocks = (
+            torch.tensor(times, dtype=torch.float64, device=x.device).repeat_interleave(batch)
+            for times in (starts, ends)
+        )
+        values = self.view.map(*clocks, many, repeat_rows(condition, n + 2))
+        change = (values.reshape(n + 2, *x.shape) - y).double().reshape(n + 2, batch, d)
         change = torch.where(torch.isfinite(change), change, 1 / self.unit)
+        drift = change[n:].abs().amax((0, 2)) * (reach / abs(shift) if shift else 0.0)
+        by_step = change[:n] / step[:, None]
+        if n == d:
+            return by_step.permute(1, 2, 0), drift
+        return by_step.abs().amax((0, 2))[:, None, None], drift
+
+    def _directions(self, d: int) -> Tensor:
+        """Return all axes (d, d), or a few directions of large states, drawn once and for all."""
         if d <= _COORDINATES:
-            return change.permute(1, 2, 0)
-        return change.abs().amax((0, 2))[:, None, None]
+            return torch.eye(d, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        signs = torch.randint(0, 2, (_DIRECTIONS, d), generator=generator)
+        return signs.double() * 2 - 1
 
 
 def _finite(a: Tensor) -> Tensor:
