@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -220,6 +220,7 @@ def run_machine(
     *,
     runs: Count = 30,
     steps: Count = 12,
+    shrink: bool = True,
     **options: Any,
 ) -> Tally:
     """Run a map as a state machine; return what was compared, raise if it is no flow.
@@ -228,6 +229,7 @@ def run_machine(
         flow_map, domain, times, conditions, budget, directions, options: of ``flow_machine``.
         runs: how many.
         steps: most calls of one run.
+        shrink: whether to look for a shorter run once one fails, which takes some seconds.
 
     Raises:
         NotAFlowMap: if a run does not end where one shot does; with the shortest such run.
@@ -245,9 +247,8 @@ def run_machine(
     """
     machine = flow_machine(flow_map, domain, times, conditions, budget, directions, **options)
     try:
-        run_state_machine_as_test(
-            machine, settings=_settings(as_count(runs, "runs"), as_count(steps, "steps"))
-        )
+        chosen = _settings(as_count(runs, "runs"), as_count(steps, "steps"), shrink)
+        run_state_machine_as_test(machine, settings=chosen)
     except ExceptionGroup as group:  # failures that do not happen every time
         found = group.subgroup(NotAFlowMap)
         if found is None:
@@ -262,13 +263,15 @@ def run_machine(
     return machine.tally
 
 
-def _settings(runs: int, steps: int) -> settings:
+def _settings(runs: int, steps: int, shrink: bool = True) -> settings:
+    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
     return settings(
         max_examples=runs,
         stateful_step_count=steps,
         deadline=None,
         database=None,
         derandomize=True,
+        phases=phases,
         report_multiple_bugs=False,
         suppress_health_check=tuple(HealthCheck),
     )
