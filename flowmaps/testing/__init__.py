@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowmaps.domains import Ball, Box, Points, SubLevel
-    from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing import properties, strategies
+    from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
     from flowmaps.testing._counterexample import Counterexample
     from flowmaps.testing._draws import Draw, Space

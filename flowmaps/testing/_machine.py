@@ -273,7 +273,7 @@ def _settings(runs: int, steps: int, shrink: bool = True) -> settings:
         derandomize=True,
         phases=phases,
         report_multiple_bugs=False,
-        suppress_health_check=tuple(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from flowmaps._checks import repeat_rows, shaped_like
 from flowmaps._typing import Condition, Mask, PerSample, SquareMatrix, State
-from flowmaps.testing._budget import ROUNDING, Budget
+from flowmaps.testing._budget import Budget, rounding
 from flowmaps.testing._view import View, size
 
 __all__ = ["Gap", "Path", "Traveller"]
@@ -140,7 +140,7 @@ class Traveller:
         amplification = derivative.abs().sum(2).amax(1)
         condition = amplification * size(x) + drift
         scale = torch.maximum(size(x), _finite(size(y)))
-        relative = ROUNDING * self.unit + self.budget.state
+        relative = rounding(self.view.space.dtype) + self.budget.state
         return relative * (scale + condition) + self.budget.absolute * (1 + amplification)
 
     def _sensitivity(

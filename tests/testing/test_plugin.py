@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = '''
+CASES = """
 import pytest, torch, flowmaps as fm
 
 field = lambda t, x: -x
@@ -30,7 +30,7 @@ def test_whole():
 
 def test_whole_wrong():
     fm.testing.assert_flow_map(**decay(1.01)())
-'''
+"""
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
