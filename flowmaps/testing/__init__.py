@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowmaps.domains import Ball, Box, Points, SubLevel
-    from flowmaps.testing import properties
+    from flowmaps.testing import properties, strategies
     from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
     from flowmaps.testing._counterexample import Counterexample
     from flowmaps.testing._draws import Draw, Space
+    from flowmaps.testing._machine import Tally, flow_machine, run_machine
     from flowmaps.testing._property import Property
     from flowmaps.testing._report import NotAFlowMap, PropertyReport, VerificationReport
     from flowmaps.testing._verify import verify
@@ -31,12 +32,15 @@ _WHERE = {
     "PropertyReport": "flowmaps.testing._report",
     "Space": "flowmaps.testing._draws",
     "SubLevel": "flowmaps.domains",
+    "Tally": "flowmaps.testing._machine",
     "VerificationReport": "flowmaps.testing._report",
     "View": "flowmaps.testing._view",
     "assert_flow_map": "flowmaps.testing._asserting",
+    "flow_machine": "flowmaps.testing._machine",
+    "run_machine": "flowmaps.testing._machine",
     "verify": "flowmaps.testing._verify",
 }
-_ROOMS = ("properties",)
+_ROOMS = ("properties", "strategies")
 
 __all__ = [
     "Ball",
@@ -50,10 +54,14 @@ __all__ = [
     "PropertyReport",
     "Space",
     "SubLevel",
+    "Tally",
     "VerificationReport",
     "View",
     "assert_flow_map",
+    "flow_machine",
     "properties",
+    "run_machine",
+    "strategies",
     "verify",
 ]
 

@@ -12,7 +12,7 @@ from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._view import View, size
 
-__all__ = ["Budget", "Measured", "as_budget", "measure"]
+__all__ = ["Budget", "Measured", "as_budget", "measure", "rounding"]
 
 _ROUNDING = {torch.bfloat16: 8.0, torch.float16: 8.0}
 _USUALLY = 256.0
@@ -88,6 +88,11 @@ class Budget:
         return cls("learned", state, 0.0, state if velocity is None else velocity, quantile)
 
 
+def rounding(dtype: torch.dtype) -> float:
+    """Return the relative error that an exact map may have in a precision."""
+    return _ROUNDING.get(dtype, _USUALLY) * torch.finfo(dtype).eps
+
+
 def as_budget(budget: Any) -> Budget:
     """Return a budget; a number declares the accuracy of a learned map.
 
@@ -143,7 +148,7 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     if prop.approximate or by_differences:
         slack = _slack(prop, view, draw, residual)
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
-    relative = _ROUNDING.get(dtype, _USUALLY) * unit + budget.state + budget.absolute / typical
+    relative = rounding(dtype) + budget.state + budget.absolute / typical
     allowed = atol + relative * (scale + condition) + slack
     if prop.units == "velocity":
         allowed = allowed + budget.velocity * scale
