@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowmaps.domains import Ball, Box, Points, SubLevel
-    from flowmaps.testing import properties, strategies
+    from flowmaps.testing import mutants, properties, strategies
     from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
     from flowmaps.testing._counterexample import Counterexample
@@ -40,7 +40,7 @@ _WHERE = {
     "run_machine": "flowmaps.testing._machine",
     "verify": "flowmaps.testing._verify",
 }
-_ROOMS = ("properties", "strategies")
+_ROOMS = ("mutants", "properties", "strategies")
 
 __all__ = [
     "Ball",
@@ -59,6 +59,7 @@ __all__ = [
     "View",
     "assert_flow_map",
     "flow_machine",
+    "mutants",
     "properties",
     "run_machine",
     "strategies",

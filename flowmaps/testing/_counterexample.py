@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from flowmaps._typing import Mask
 from flowmaps.testing._draws import Draw
 
-__all__ = ["Counterexample", "simplest"]
+__all__ = ["Counterexample", "screened", "simplest"]
 
 _SIMPLE = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)
 _DIGITS = (1, 2, 4)
@@ -19,6 +20,10 @@ _LEVELS = len(_SIMPLE) + len(_DIGITS)
 """The last level is the number itself."""
 _KEEP = 48
 """So many of 64 draws leave a number as it is: the search starts from the worst points."""
+_ROUNDS, _TRIED = 3, 256
+"""Batches of candidates, and how many of each are drawn at random."""
+_ALONE = 2
+"""Candidates of a batch that are looked at alone."""
 _MOST = 24
 """Coordinates that are made simpler one by one; beyond, all of a state at once."""
 
@@ -75,6 +80,52 @@ def _shown(condition: Any) -> str:
     return _tensor(condition) if isinstance(condition, Tensor) else f"...  # {type(condition)}"
 
 
+def screened(worst: Draw, failing: Callable[[Draw], Mask], allowed: Callable[[Draw], Mask]) -> Draw:
+    """Return a failing point that is simpler than the worst, if a few batches have one.
+
+    One call for hundreds of points costs about what one for a single point does.
+
+    Args:
+        worst: the failing point.
+        failing: tells at which points a property fails.
+        allowed: tells which points lie in the domain and the times.
+    """
+    best = worst.take([0])
+    numbers = _numbers(best)
+    steps = [[_at(a, k) for k in range(_LEVELS + 1)] for a in numbers]
+    ladder = torch.tensor(steps, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    level = torch.full((len(numbers),), _LEVELS)
+    for _ in range(_ROUNDS):
+        tried = _simpler(level, generator)
+        for kept in (allowed, failing):
+            if len(tried) > 0:
+                tried = tried[kept(_built(best, ladder.gather(1, tried.mT).mT))]
+        for one in tried[tried.sum(1).argsort(stable=True)][:_ALONE]:
+            # what fails in a batch need not fail alone: scales are those of a sample
+            if bool(failing(_built(best, ladder.gather(1, one[:, None]).mT))):
+                level = one
+                break
+        else:
+            break
+    if bool((level == _LEVELS).all()):
+        return worst
+    return _built(best, ladder.gather(1, level[:, None]).mT)
+
+
+def _simpler(level: Tensor, generator: torch.Generator) -> Tensor:
+    """Return levels of detail below the given ones: all of one number, and some of many."""
+    n = len(level)
+    one = level.repeat(n, _LEVELS, 1)
+    one[torch.arange(n), :, torch.arange(n)] = torch.arange(_LEVELS)
+    drawn = torch.rand(_TRIED, n, generator=generator)
+    many = torch.where(
+        torch.rand(_TRIED, n, generator=generator) < 0.25, level, (drawn * (level + 1)).long()
+    )
+    tried = torch.cat([one.reshape(-1, n), many])
+    return tried[tried.sum(1) < level.sum()]
+
+
 def simplest(
     worst: Draw, fails: Callable[[Draw], bool], allowed: Callable[[Draw], bool], examples: int
 ) -> Draw:
@@ -100,10 +151,14 @@ def simplest(
 
     known: dict[tuple[int, ...], bool] = {}
 
+    def built(chosen: list[int]) -> Draw:
+        values = [_at(a, k) for a, k in zip(numbers, chosen, strict=True)]
+        return _built(best, torch.tensor([values], dtype=torch.float64))
+
     def failing(chosen: list[int]) -> bool:
         key = tuple(chosen)
         if key not in known:  # and only then: what is measured, or given up, stays so
-            point = _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
+            point = built(chosen)
             known[key] = allowed(point) and fails(point)
         return known[key]
 
@@ -121,10 +176,9 @@ def simplest(
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
     )
     try:
-        chosen = hypothesis.find(levels, failing, settings=quiet)
+        return built(hypothesis.find(levels, failing, settings=quiet))
     except NoSuchExample:
         return best
-    return _built(best, [_at(a, k) for a, k in zip(numbers, chosen, strict=True)])
 
 
 def _at(number: float, level: int) -> float:
@@ -149,17 +203,22 @@ def _numbers(point: Draw) -> list[float]:
     return torch.cat([part.double() for part in flat]).tolist()
 
 
-def _built(like: Draw, numbers: list[float]) -> Draw:
-    """Return the point with these numbers."""
-    left = iter(numbers)
+def _built(like: Draw, numbers: Tensor) -> Draw:
+    """Return the points with these numbers, (n, numbers of a point)."""
+    done, n = 0, len(numbers)
 
     def filled(leaf: Tensor | None) -> Tensor | None:
-        if leaf is None or not leaf.is_floating_point() or leaf.numel() > _MOST:
-            return leaf
-        values = [next(left) for _ in range(leaf.numel())]
-        return torch.tensor(values, dtype=leaf.dtype, device=leaf.device).reshape(leaf.shape)
+        nonlocal done
+        if leaf is None:
+            return None
+        if not leaf.is_floating_point() or leaf.numel() > _MOST:
+            return leaf.expand(n, *leaf.shape[1:])
+        columns = numbers[:, done : done + leaf.numel()]
+        done += leaf.numel()
+        return columns.to(leaf).reshape(n, *leaf.shape[1:])
 
     s, u, t = (filled(part) for part in like[:3])
     x = filled(like.x)
     assert s is not None and u is not None and t is not None and x is not None
-    return Draw(s, u, t, x, like.v, pytree.tree_map(filled, like.condition))
+    v = like.v.expand(n, *like.v.shape[1:])
+    return Draw(s, u, t, x, v, pytree.tree_map(filled, like.condition))

@@ -89,14 +89,14 @@ class Space:
         """Tell which states lie in the domain."""
         return self.domain.contains(x.detach().reshape(len(x), -1))
 
-    def admits(self, draw: Draw) -> bool:
-        """Tell whether all of a draw could have been drawn."""
+    def admits(self, draw: Draw) -> Mask:
+        """Tell which points of a draw could have been drawn."""
         low, high = self.window
         times = torch.stack([draw.s, draw.u, draw.t])
-        pairs = ((draw.s, draw.t), (draw.s, draw.u), (draw.u, draw.t))
-        fits = all(bool(torch.as_tensor(self.allowed.admits(a, b)).all()) for a, b in pairs)
-        inside = bool(((times >= low) & (times <= high)).all())
-        return fits and inside and bool(self.contains(draw.x).all())
+        fine = ((times >= low) & (times <= high)).all(0) & self.contains(draw.x)
+        for a, b in ((draw.s, draw.t), (draw.s, draw.u), (draw.u, draw.t)):
+            fine = fine & torch.as_tensor(self.allowed.admits(a, b))
+        return fine
 
     def _times(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return s, u, t in a window no longer than the longest span, in an allowed order."""

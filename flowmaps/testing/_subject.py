@@ -3,6 +3,7 @@
 from typing import Any, final
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from flowmaps._checks import as_clock, first_line, time_like
 from flowmaps._typing import Clock, Condition, State, Transport
@@ -57,8 +58,10 @@ class Subject(FlowMap):
     def _transport(
         self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
-        """Call the map; a copy of x, so that what is written into it spoils nothing else."""
-        value = self._called(as_clock(s, x, "s"), as_clock(t, x, "t"), x.clone(), condition)
+        """Call the map with copies, so that what is written into them spoils nothing else."""
+        clocks = as_clock(s, x, "s").clone(), as_clock(t, x, "t").clone()
+        kept = pytree.tree_map(lambda leaf: None if leaf is None else leaf.clone(), condition)
+        value = self._called(*clocks, x.clone(), kept)
         wrong = misbehaviour_of(value, x)
         if wrong is not None:
             raise wrong

@@ -16,7 +16,7 @@ from flowmaps.domains import Domain
 from flowmaps.errors import FlowMapError
 from flowmaps.maps import FlowMap, NeuralFlowMap, SolverFlowMap, TimeSet
 from flowmaps.testing._budget import Budget, Measured, as_budget, measure
-from flowmaps.testing._counterexample import Counterexample, simplest
+from flowmaps.testing._counterexample import Counterexample, screened, simplest
 from flowmaps.testing._draws import Draw, Space
 from flowmaps.testing._property import Property
 from flowmaps.testing._report import LEVELS, PropertyReport, VerificationReport
@@ -36,7 +36,7 @@ __all__ = ["verify"]
 
 _PATIENCE = 2.0
 """Seconds for the search of a simpler counterexample, of which at most a few are made."""
-_EXAMPLES = 200
+_EXAMPLES = 20
 
 
 def verify(
@@ -401,16 +401,23 @@ class _Session:
 
         end = time.monotonic() + _PATIENCE
 
-        def fails(point: Draw) -> bool:
+        def failing(points: Draw) -> Tensor:
             if time.monotonic() > end:
-                return False
+                return torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
             try:
-                return bool(got(point).ratio[0] > 1)
+                return got(points).ratio > 1
             except Exception:
-                return False
+                return torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
 
-        if simple and fails(worst):
-            worst = simplest(worst, fails, self.view.space.admits, examples=_EXAMPLES)
+        if simple and bool(failing(worst)):
+            admits = self.view.space.admits
+            found = screened(worst, failing, admits)
+            if found is not worst:
+                worst = found
+            else:
+                worst = simplest(
+                    worst, lambda a: bool(failing(a)), lambda a: bool(admits(a)), examples=_EXAMPLES
+                )
             at = got(worst)
             value, most = float(at.value[0]), float(at.ratio[0])
         else:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from flowmaps._typing import State
+from flowmaps._typing import PerSample, State
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._view import View, size
@@ -71,6 +71,7 @@ class UnderVmap(Property):
     """A sample has one value under ``torch.func.vmap`` and in a batch."""
 
     name, kind, alone, cost = "batch consistency under vmap", "conduct", False, 256
+    conditioned = False  # by its scale: disturbances know the size of a state in plain batches only
 
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return the values under vmap less those in the batch."""
@@ -83,6 +84,12 @@ class UnderVmap(Property):
         arguments = (draw.s, draw.t, draw.x, draw.condition)
         axes = (0, 0, 0, None if draw.condition is None else 0)
         return torch.func.vmap(single, in_dims=axes)(*arguments).detach() - whole
+
+    def scale(self, view: View, draw: Draw) -> PerSample:
+        """Return the size of the states, and by how much relative errors move the end."""
+        amount = torch.finfo(draw.x.dtype).eps ** 0.5
+        moved = _end(view.disturbed(amount, 0), draw) - _end(view, draw)
+        return super().scale(view, draw) + size(moved).nan_to_num(posinf=0.0) / amount
 
 
 @final

@@ -74,7 +74,7 @@ class ModesAgree(Property):
         s, _, t, x, v, condition = draw
         v = _direction(view, draw)
         forward = view.jvp(view.map, s, t, x, dx=v, condition=condition)[1]
-        w = draw.v / shaped_like(size(draw.v).clamp_min(1e-300).to(x.dtype), x)
+        w = _covector(draw)
         with torch.enable_grad():
             start = x.detach().requires_grad_()
             y = view.map(s, t, start, condition)
@@ -90,6 +90,15 @@ class ModesAgree(Property):
         forward = view.jvp(view.map, s, t, x, dx=_direction(view, draw), condition=condition)[1]
         own = size(forward).nan_to_num(posinf=0.0) * x[0].numel()
         return torch.maximum(super().scale(view, draw), own)
+
+
+def _covector(draw: Draw) -> State:
+    """Return what derivatives along v are measured by, no linear function of v.
+
+    For w = L v a part of the derivative would never be seen: w (D v) is a quadratic form in v.
+    """
+    w = draw.v.flatten(1).roll(1, 1).pow(3).reshape(draw.v.shape)
+    return w / shaped_like(size(w).clamp_min(1e-300).to(w.dtype), w)
 
 
 def _direction(view: View, draw: Draw) -> State:

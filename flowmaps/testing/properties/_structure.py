@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowmaps import residuals
-from flowmaps._checks import shaped_like
+from flowmaps._checks import repeat_rows, shaped_like
 from flowmaps.calculus import jacobian, log_det, logarithmic_norm
 from flowmaps.maps import independent_derivatives
 from flowmaps.testing._draws import Draw
@@ -169,15 +169,13 @@ class GronwallBound(Property):
         moved = view.jvp(view.map, s, t, x, dx=v, condition=condition)[1]
         growth = _length(moved).log() - _length(v).log()
         points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(view.nodes))
+        times = (s + (t - s) * ((points.to(x.device) + 1) / 2)[:, None]).reshape(-1)
+        starts, states, conditions = repeat_rows((s, x, condition), view.nodes)
+        path = view.map(starts, times, states, conditions).detach()
+        rates = [one.reshape(view.nodes, -1) for one in _norms(view.field, times, path, conditions)]
         half = ((t - s) / 2).to(x.dtype)
-        high, low = torch.zeros_like(growth), torch.zeros_like(growth)
-        for point, weight in zip(points.tolist(), weights.tolist(), strict=True):
-            r = s + (t - s) * ((point + 1) / 2)
-            y = view.map(s, r, x, condition).detach()
-            above, below = _norms(view.field, r, y, condition)
-            forward = half >= 0
-            high = high + weight * half * torch.where(forward, above, below)
-            low = low + weight * half * torch.where(forward, below, above)
+        above, below = ((weights.to(one)[:, None] * one).sum(0) * half for one in rates)
+        high, low = torch.maximum(above, below), torch.minimum(above, below)
         return torch.relu(growth - high) + torch.relu(low - growth)
 
     def missing(self, view: View) -> str | None:
