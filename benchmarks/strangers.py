@@ -84,7 +84,7 @@ def of_scipy() -> Callable[..., Tensor]:
     def one(s: float, t: float, x: np.ndarray) -> np.ndarray:
         if s == t:
             return x
-        tight = dict(method="DOP853", rtol=TOLERANCE, atol=TOLERANCE)
+        tight: dict[str, Any] = dict(method="DOP853", rtol=TOLERANCE, atol=TOLERANCE)
         return solve_ivp(lambda _, y: [y[1], -np.sin(y[0])], (s, t), x, **tight).y[:, -1]
 
     def flow_map(s: Tensor, t: Tensor, x: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
         slack = _slack(prop, view, draw, residual)
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
     relative = rounding(dtype) + budget.state + budget.absolute / typical
-    allowed = atol + relative * (scale + condition) + slack
+    allowed = atol + relative * (scale + condition) + prop.unresolved * unit**0.5 * scale + slack
     if prop.units == "velocity":
         allowed = allowed + budget.velocity * scale
         if budget.order and prop.kind == "field":

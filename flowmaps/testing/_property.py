@@ -50,6 +50,8 @@ class Property(ABC):
     cost: ClassVar[int] = 1
     """The part of the points, one in so many, at which it is measured."""
 
+    unresolved: ClassVar[float] = 0.0
+    """What cannot be told apart, relative to the scale, in roots of the rounding unit."""
     conditioned: ClassVar[bool] = True
     """Whether rounding in what enters the residual, amplified, is allowed for."""
 
