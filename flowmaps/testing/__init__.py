@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowmaps.domains import Ball, Box, Points, SubLevel
-    from flowmaps.testing import properties
+    from flowmaps.testing import doctor, properties
     from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
     from flowmaps.testing._counterexample import Counterexample
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from flowmaps.testing._report import NotAFlowMap, PropertyReport, VerificationReport
     from flowmaps.testing._verify import verify
     from flowmaps.testing._view import View
+    from flowmaps.testing.doctor import Diagnosis, Finding, diagnose
 
 _WHERE = {
     "Ball": "flowmaps.domains",
     "Box": "flowmaps.domains",
     "Budget": "flowmaps.testing._budget",
     "Counterexample": "flowmaps.testing._counterexample",
+    "Diagnosis": "flowmaps.testing.doctor",
     "Draw": "flowmaps.testing._draws",
+    "Finding": "flowmaps.testing.doctor",
     "NotAFlowMap": "flowmaps.testing._report",
     "Points": "flowmaps.domains",
     "Property": "flowmaps.testing._property",
@@ -34,16 +37,19 @@ _WHERE = {
     "VerificationReport": "flowmaps.testing._report",
     "View": "flowmaps.testing._view",
     "assert_flow_map": "flowmaps.testing._asserting",
+    "diagnose": "flowmaps.testing.doctor",
     "verify": "flowmaps.testing._verify",
 }
-_ROOMS = ("properties",)
+_ROOMS = ("doctor", "properties")
 
 __all__ = [
     "Ball",
     "Box",
     "Budget",
     "Counterexample",
+    "Diagnosis",
     "Draw",
+    "Finding",
     "NotAFlowMap",
     "Points",
     "Property",
@@ -53,6 +59,8 @@ __all__ = [
     "VerificationReport",
     "View",
     "assert_flow_map",
+    "diagnose",
+    "doctor",
     "properties",
     "verify",
 ]
