@@ -43,9 +43,7 @@ def models(tmp_path, monkeypatch):
 
 def test_traps_end_with_one_and_healthy_networks_with_zero(command, tmp_path):
     path = tmp_path / "sick.json"
-    status, said = command(
-        "doctor", "doctor_models:Sick", "--shape", 3, "--quick", "--json", path
-    )
+    status, said = command("doctor", "doctor_models:Sick", "--shape", 3, "--quick", "--json", path)
     assert status == 1 and "norm (LayerNorm)" in said and "cure" in said
     found = json.loads(path.read_text())
     assert {one["module"] for one in found["findings"] if one["status"] == "trap"} == {"norm"}

@@ -155,7 +155,11 @@ SICK = {
     ),
     "fused attention": (Kernel, ["forward mode", "attention"], "part"),
     "wrong rule": (lambda: Wrapped(WrongRule.apply), ["tangents"], "part.inner"),
-    "detach": (lambda: Wrapped(lambda h: h + torch.sin(3 * h).detach()), ["tangents"], "part.inner"),
+    "detach": (
+        lambda: Wrapped(lambda h: h + torch.sin(3 * h).detach()),
+        ["tangents"],
+        "part.inner",
+    ),
     "data": (lambda: Wrapped(lambda h: h + torch.sin(3 * h).data), ["tangents"], "part.inner"),
     "item": (
         lambda: Wrapped(lambda h: h * h[0, 0].item()),
@@ -275,7 +279,9 @@ def test_a_healthy_network_has_no_findings(name):
 def test_our_networks_with_conditions_are_healthy(dtype):
     network = fm.networks.UNet((1, 8, 8), width=8, blocks=1, attention=(4,), heads=2, classes=3)
     labels = torch.tensor([0, 1, 2, -1, 2])
-    assert diagnose(network.to(dtype), torch.randn(5, 1, 8, 8).to(dtype), labels, quick=True).healthy
+    assert diagnose(
+        network.to(dtype), torch.randn(5, 1, 8, 8).to(dtype), labels, quick=True
+    ).healthy
     network = fm.networks.MLP(dim=DIM, width=16, depth=1, condition_dim=2).to(dtype)
     x, condition = torch.randn(5, DIM).to(dtype), torch.randn(5, 2).to(dtype)
     assert diagnose(network, x, condition, quick=True).healthy
@@ -296,7 +302,10 @@ def test_the_network_stays_as_it_was():
 
 def test_all_parts_at_fault_are_named():
     part = nn.Sequential(nn.LayerNorm(8), nn.Tanh(), nn.LayerNorm(8))
-    assert [trap.module for trap in examined(Plain(part), quick=True)["norms"]] == ["part.0", "part.2"]
+    assert [trap.module for trap in examined(Plain(part), quick=True)["norms"]] == [
+        "part.0",
+        "part.2",
+    ]
 
 
 def test_a_diagnosis_as_text_and_json(tmp_path):

@@ -1,4 +1,4 @@
-"""The doctor's probes in processes of their own: compilation, data-parallel gradients, time-outs."""
+"""The doctor's probes in processes of their own: compilation, data parallelism, time-outs."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The doctor: what in a network breaks forward mode, compilation, low precision or data parallelism.
+"""The doctor: what in a network breaks forward mode, compilation, low precision, distribution.
 
 ``diagnose`` runs every probe on copies of a network and names the submodule at fault and the cure.
 """

@@ -75,8 +75,8 @@ class _Loss(nn.Module):
             return self.network(*(given[name] for name in self.patient.order))
 
         points = tuple(inputs[name] for name in directions)
-        value, tangent = torch.func.jvp(act, points, tuple(directions.values()))
-        return (value + tangent).square().mean()
+        pair = torch.func.jvp(act, points, tuple(directions.values()))
+        return (pair[0] + pair[1]).square().mean()
 
 
 def share_apart(patient: Patient, rank: int, store: str, seconds: float) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def share_apart(patient: Patient, rank: int, store: str, seconds: float) -> dict
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
         "gloo",
-        store=dist.FileStore(store, _RANKS),
+        store=dist.FileStore(store, _RANKS),  # pyright: ignore[reportPrivateImportUsage]
         rank=rank,
         world_size=_RANKS,
         timeout=timedelta(seconds=seconds),

@@ -11,7 +11,7 @@ from flowmaps._checks import first_line
 from flowmaps.testing.doctor._diagnosis import Finding
 from flowmaps.testing.doctor._patient import Inputs, Patient, seeded
 from flowmaps.testing.doctor._probe import Settings, fine, trap
-from flowmaps.testing.doctor._record import Call, innermost, record
+from flowmaps.testing.doctor._record import Call, innermost, record, smooth_leaves
 
 __all__ = ["cure_of", "examine_forward_mode", "jvp_of_call"]
 
@@ -58,20 +58,16 @@ def jvp_of_call(call: Call, seed: int = 0) -> Any:
 def replayed(call: Call, seed: int) -> tuple[Callable[..., list[Tensor]], tuple[Tensor, ...]]:
     """Return a recorded call as a function of the floating-point tensors among its arguments."""
     leaves, structure = pytree.tree_flatten(call.arguments)
-    places = [
-        i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()
-    ]
+    primals = {id(leaf): leaf for leaf in smooth_leaves(leaves)}
 
     def act(*values: Tensor) -> list[Tensor]:
-        filled = list(leaves)
-        for place, value in zip(places, values, strict=True):
-            filled[place] = value
-        args, kwargs = pytree.tree_unflatten(filled, structure)
+        given = dict(zip(primals, values, strict=True))
+        args, kwargs = pytree.tree_unflatten([given.get(id(v), v) for v in leaves], structure)
         with seeded(seed):
             outputs = call.module(*args, **kwargs)
         return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
-    return act, tuple(leaves[place].detach() for place in places)
+    return act, tuple(leaf.detach() for leaf in primals.values())
 
 
 def _located(
@@ -105,12 +101,12 @@ def _differentiate(
     tangents: tuple[Tensor, ...],
     parameters: list[nn.Parameter],
 ) -> None:
-    values, derivatives = torch.func.jvp(act, primals, tangents)
-    leaves = [leaf for leaf in pytree.tree_leaves((values, derivatives)) if leaf.requires_grad]
+    pair = torch.func.jvp(act, primals, tangents)
+    leaves = [leaf for leaf in pytree.tree_leaves(pair) if leaf.requires_grad]
     wanted = [parameter for parameter in parameters if parameter.requires_grad]
     if leaves and wanted:
-        total = sum(leaf.float().square().sum() for leaf in leaves)
-        torch.autograd.grad(total, wanted, allow_unused=True)  # pyright: ignore[reportArgumentType]
+        total = torch.stack([leaf.float().square().sum() for leaf in leaves]).sum()
+        torch.autograd.grad(total, wanted, allow_unused=True)
 
 
 def _error_of(act: Callable[[], object]) -> Exception | None:

@@ -20,7 +20,11 @@ from flowmaps.testing.doctor._record import Call, record
 __all__ = ["examine_attention", "examine_norms"]
 
 _ATTENTION, _NORMS = "attention", "norms"
-_ATTENDING = (F.scaled_dot_product_attention, torch._native_multi_head_attention)
+_ATTENDING = (
+    F.multi_head_attention_forward,
+    F.scaled_dot_product_attention,
+    torch._native_multi_head_attention,  # pyright: ignore[reportPrivateImportUsage]
+)
 _NORMALISING = {
     F.layer_norm: "layer_norm",
     torch.layer_norm: "layer_norm",
@@ -108,7 +112,9 @@ def examine_norms(patient: Patient, settings: Settings) -> list[Finding]:
         return not_applicable(_NORMS, "no normalisation of torch is called")
     found = []
     for name, (call, function) in users.items():
-        wrong = [seen for weights in (torch.float32, torch.bfloat16) if (seen := _wide(call, weights))]
+        wrong = [
+            seen for weights in (torch.float32, torch.bfloat16) if (seen := _wide(call, weights))
+        ]
         if wrong:
             seen = f"{_NORMALISING[function]}: {'; '.join(wrong)}"
             cure = (
@@ -149,5 +155,3 @@ def _error_of(act: Callable[[], object]) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-

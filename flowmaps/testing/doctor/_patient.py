@@ -155,7 +155,7 @@ def wide_times(dtype: torch.dtype) -> torch.dtype:
 
 
 def _odd_batch(x: Tensor) -> Tensor:
-    """Drop a sample where the batch is as long as an axis of the event, which would hide mix-ups."""
+    """Drop a sample where the batch is as long as an axis of the event: it would hide mix-ups."""
     while x.shape[0] > 2 and x.shape[0] in x.shape[1:]:
         x = x[:-1]
     return x
@@ -184,13 +184,13 @@ def _order(network: nn.Module, condition: Any, form: str | None) -> tuple[str, .
             return order
     calls = " or ".join(f"network({', '.join(order)})" for order in wished)
     raise ValueError(
-        f"the network takes {least} to {most} positional arguments and cannot be called as {calls}; "
+        f"it takes {least} to {most} positional arguments and cannot be called as {calls}; "
         'wrap it in a module that can, or say form="map" or form="field"'
     )
 
 
 def _positional(network: nn.Module) -> tuple[int, float, str]:
-    """Return the least and the greatest number of positional arguments, and the first one's name."""
+    """Return the least and greatest number of positional arguments, and the first's name."""
     parameters = list(inspect.signature(network.forward).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     least = sum(p.default is p.empty for p in named)

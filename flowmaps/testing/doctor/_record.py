@@ -76,7 +76,7 @@ def _recording(network: nn.Module) -> Iterator[_Recorder]:
 
 
 def record(network: nn.Module, act: Callable[[], object]) -> list[Call]:
-    """Return the calls that an act makes, in the order in which they end; the network's own last."""
+    """Return the calls that an act makes, in the order in which they end: the network's last."""
     with _recording(network) as recorder:
         act()
     return recorder.calls
@@ -121,8 +121,8 @@ def linear_part(
         calls[:] = record(network, lambda: act(*values))
         return [call.tensors for call in calls]
 
-    values, derivatives = torch.func.jvp(traced, tuple(primals), tuple(tangents))
-    return calls, values, derivatives
+    pair = torch.func.jvp(traced, tuple(primals), tuple(tangents))
+    return calls, pair[0], pair[1]
 
 
 def smooth_leaves(tree: Any) -> list[Tensor]:
@@ -132,4 +132,10 @@ def smooth_leaves(tree: Any) -> list[Tensor]:
 
 
 def _cloned(tree: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tree)
+    """Copy the tensors of a pytree; what was one tensor stays one (self-attention asks for it)."""
+    copies: dict[int, Tensor] = {}
+
+    def cloned(leaf: Any) -> Any:
+        return copies.setdefault(id(leaf), leaf.clone()) if isinstance(leaf, Tensor) else leaf
+
+    return pytree.tree_map(cloned, tree)

@@ -68,7 +68,9 @@ def _examine(patient: Patient, probe: str, train: bool, cure: str) -> list[Findi
             return traps(patient, probe, guilty, seen, cure)
         worst = max(worst, error)
     names = ", ".join(patient.smooth(inputs))
-    seen = f"tangents in {names} agree with differences in {_short(dtype)} to {max(worst, 1e-8):.0e}"
+    seen = (
+        f"tangents in {names} agree with differences in {_short(dtype)} to {max(worst, 1e-8):.0e}"
+    )
     return fine(probe, seen + (", value and tangent with one mask" if train else ""))
 
 
@@ -90,8 +92,10 @@ def _compare(
     errors = [
         tuple(
             [
-                min(_error(value, tangent, quotient[number][side][i], step)
-                    for quotient, step in zip(quotients, _STEPS[direction.dtype], strict=True))
+                min(
+                    _error(value, tangent, quotient[number][side][i], step)
+                    for quotient, step in zip(quotients, _STEPS[direction.dtype], strict=True)
+                )
                 for i, (value, tangent) in enumerate(
                     zip(values[number][side], tangents[number][side], strict=True)
                 )
@@ -144,5 +148,3 @@ def _error(value: Tensor, tangent: Tensor, quotient: Tensor, step: float) -> flo
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
