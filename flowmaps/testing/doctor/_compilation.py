@@ -27,7 +27,9 @@ def examine_compilation(patient: Patient, settings: Settings) -> list[Finding]:
     """Compile value, tangent and gradient in one function, in a process of its own."""
     inside = [name for name, part in patient.network.named_modules() if _is_compiled(part)]
     backend = settings.backend or ("inductor" if _has_compiler() else "aot_eager")
-    [found] = run_apart(compile_apart, [(patient, backend)], settings.seconds)
+    jobs = [(patient, backend, stage) for stage in ("trace", "numbers")]
+    traced, compared = run_apart(compile_apart, jobs, settings.seconds)
+    found = compared | traced | {"faults": traced["faults"] or compared["faults"]}
     graphs = found[_GRAPHS]
     if inside:
         seen = f"is compiled itself, and a jvp of that compiles {graphs} graphs: it runs uncompiled"
@@ -63,22 +65,29 @@ def _cure(message: str) -> str:
     return "write it in operations that torch.compile(fullgraph=True) follows under torch.func.jvp"
 
 
-def compile_apart(patient: Patient, backend: str) -> dict[str, Any]:
-    """Return what compiling does: faults with their submodules, or the greatest difference."""
+def compile_apart(patient: Patient, backend: str, stage: str) -> dict[str, Any]:
+    """Return what compiling does: faults with their submodules, or the greatest difference.
+
+    The stages have processes of their own: what one compilation leaves behind spoils another.
+    """
     from torch._inductor import config
 
     config.compile_threads = 1  # pyright: ignore[reportAttributeAccessIssue]  # no pool after a fork
     with torch.compiler.set_stance("default"):
-        return {_GRAPHS: _graphs_of_compiled_network(patient)} | _compiled(patient, backend)
+        return _compared(patient, backend) if stage == "numbers" else _traced(patient)
 
 
-def _compiled(patient: Patient, backend: str) -> dict[str, Any]:
-    """Trace in train mode, and compare results in eval mode."""
+def _traced(patient: Patient) -> dict[str, Any]:
+    """Trace a full graph in train mode, without compiling it."""
     error = _fault(_jvp_of(patient, patient.copy(train=True)), _point(patient), "eager")
-    if error is not None:
-        return {"faults": _located(patient, patient.copy(train=True), error)}
+    faults = [] if error is None else _located(patient, patient.copy(train=True), error)
+    return {"faults": faults, _GRAPHS: _graphs_of_compiled_network(patient)}
+
+
+def _compared(patient: Patient, backend: str) -> dict[str, Any]:
+    """Compile in eval mode, and compare what is computed."""
     error, difference = _differences(patient, backend)
-    faults = _located(patient, patient.copy(), error) if error else []
+    faults = [("", error)] if error else []
     if not error and not difference <= _TOLERANCE:
         faults = [("", f"{backend} is {difference:.1g} away from what is computed uncompiled")]
     return {"faults": faults, "backend": backend, "error": difference}
