@@ -1,6 +1,5 @@
 """Probe: a function that contains a jvp of the network compiles, and computes the same."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -26,7 +25,7 @@ _GRAPHS = "graphs of jvp(torch.compile(network))"
 def examine_compilation(patient: Patient, settings: Settings) -> list[Finding]:
     """Compile value, tangent and gradient in one function, in a process of its own."""
     inside = [name for name, part in patient.network.named_modules() if _is_compiled(part)]
-    backend = settings.backend or ("inductor" if _has_compiler() else "aot_eager")
+    backend = settings.backend or "aot_eager"
     jobs = [(patient, backend, stage) for stage in ("trace", "numbers")]
     traced, compared = run_apart(compile_apart, jobs, settings.seconds)
     found = compared | traced | {"faults": traced["faults"] or compared["faults"]}
@@ -53,10 +52,6 @@ def _is_compiled(module: nn.Module) -> bool:
 
     own = getattr(module, "_compiled_call_impl", None)  # module.compile()
     return isinstance(module, OptimizedModule) or own is not None
-
-
-def _has_compiler() -> bool:
-    return any(map(shutil.which, ("g++", "c++", "clang++", "cl")))
 
 
 def _cure(message: str) -> str:

@@ -86,7 +86,7 @@ def diagnose(
         quick: whether to leave out the probes in processes of their own: compilation and
             data-parallel training.
         seconds: after which such a process is ended.
-        backend: of ``torch.compile``; None for inductor, or aot_eager where there is no compiler.
+        backend: of ``torch.compile``; None for aot_eager, which traces all and generates no code.
         seed: of times, directions and random numbers.
 
     Returns:

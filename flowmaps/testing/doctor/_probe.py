@@ -16,7 +16,7 @@ class Settings:
     Args:
         quick: leave those probes out.
         seconds: after which such a process is ended.
-        backend: of ``torch.compile``; None for the best one here.
+        backend: of ``torch.compile``; None for aot_eager.
     """
 
     quick: bool = False
