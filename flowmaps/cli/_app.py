@@ -155,6 +155,47 @@ def evaluate(
 
 
 @app.command()
+def doctor(
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:NETWORK",
+            help="A torch module: an object, a class or a function that makes one.",
+        ),
+    ],
+    shape: Annotated[str, typer.Option(help="Shape of one state, such as 2 or 3,32,32.")] = "2",
+    condition_shape: Annotated[
+        str | None, typer.Option(help="Shape of one sample's condition; none by default.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="The condition is a label of so many classes.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Number of samples.")] = 7,
+    dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    form: Annotated[
+        str | None,
+        typer.Option(help="map (s, t, x, condition) or field (t, x); read off by default."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out compilation and data-parallel training.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="After which such a probe is ended.")
+    ] = 180.0,
+    json: Annotated[Path | None, typer.Option(help="File to write the findings to.")] = None,
+) -> None:
+    """Probe a network for what breaks forward mode, compilation, low precision, distribution.
+
+    Exit status: 0 if it is healthy, 1 if not, 2 for a command that is not understood.
+    """
+    from flowmaps.cli._doctor import Samples, examine
+
+    samples = Samples(shape, condition_shape, classes, batch, dtype)
+    if not examine(Console(), network, samples, form, quick, seconds, json):
+        raise typer.Exit(1)
+
+
+@app.command()
 def info() -> None:
     """Show versions, devices, and what is on board: solvers, kinds of maps, problems."""
     from flowmaps.cli._info import show_info

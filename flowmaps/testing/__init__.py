@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowmaps.domains import Ball, Box, Points, SubLevel
-    from flowmaps.testing import mutants, properties, strategies
+    from flowmaps.testing import doctor, mutants, properties, strategies
     from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
     from flowmaps.testing._counterexample import Counterexample
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from flowmaps.testing._report import NotAFlowMap, PropertyReport, VerificationReport
     from flowmaps.testing._verify import verify
     from flowmaps.testing._view import View
+    from flowmaps.testing.doctor import Diagnosis, Finding, diagnose
 
 _WHERE = {
     "Ball": "flowmaps.domains",
     "Box": "flowmaps.domains",
     "Budget": "flowmaps.testing._budget",
     "Counterexample": "flowmaps.testing._counterexample",
+    "Diagnosis": "flowmaps.testing.doctor",
     "Draw": "flowmaps.testing._draws",
+    "Finding": "flowmaps.testing.doctor",
     "NotAFlowMap": "flowmaps.testing._report",
     "Points": "flowmaps.domains",
     "Property": "flowmaps.testing._property",
@@ -36,18 +39,21 @@ _WHERE = {
     "VerificationReport": "flowmaps.testing._report",
     "View": "flowmaps.testing._view",
     "assert_flow_map": "flowmaps.testing._asserting",
+    "diagnose": "flowmaps.testing.doctor",
     "flow_machine": "flowmaps.testing._machine",
     "run_machine": "flowmaps.testing._machine",
     "verify": "flowmaps.testing._verify",
 }
-_ROOMS = ("mutants", "properties", "strategies")
+_ROOMS = ("doctor", "mutants", "properties", "strategies")
 
 __all__ = [
     "Ball",
     "Box",
     "Budget",
     "Counterexample",
+    "Diagnosis",
     "Draw",
+    "Finding",
     "NotAFlowMap",
     "Points",
     "Property",
@@ -58,6 +64,8 @@ __all__ = [
     "VerificationReport",
     "View",
     "assert_flow_map",
+    "diagnose",
+    "doctor",
     "flow_machine",
     "mutants",
     "properties",

@@ -1,0 +1,214 @@
+"""Probe: a function that contains a jvp of the network compiles, and computes the same."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from flowmaps._checks import first_line
+from flowmaps.testing.doctor._apart import run_apart
+from flowmaps.testing.doctor._diagnosis import Finding
+from flowmaps.testing.doctor._patient import Patient
+from flowmaps.testing.doctor._probe import Settings, fine, trap
+from flowmaps.testing.doctor._record import Call, innermost, record
+
+__all__ = ["examine_compilation"]
+
+_NAME = "compilation"
+_TOLERANCE = 1e-3
+_GRAPHS = "graphs of jvp(torch.compile(network))"
+
+
+def examine_compilation(patient: Patient, settings: Settings) -> list[Finding]:
+    """Compile value, tangent and gradient in one function, in a process of its own."""
+    inside = [name for name, part in patient.network.named_modules() if _is_compiled(part)]
+    backend = settings.backend or "aot_eager"
+    jobs = [(patient, backend, stage) for stage in ("trace", "numbers")]
+    traced, compared = run_apart(compile_apart, jobs, settings.seconds)
+    found = compared | traced | {"faults": traced["faults"] or compared["faults"]}
+    graphs = found[_GRAPHS]
+    if inside:
+        seen = f"is compiled itself, and a jvp of that compiles {graphs} graphs: it runs uncompiled"
+        cure = "leave the network uncompiled, and compile the function that contains the jvp"
+        return [trap(patient, _NAME, name, seen, cure) for name in inside]
+    if found["faults"]:
+        return [
+            trap(patient, _NAME, module, f"in a compiled jvp: {message}", _cure(message))
+            for module, message in found["faults"]
+        ]
+    seen = (
+        f"{found['backend']}, fullgraph: value, tangent and gradient as uncompiled to "
+        f"{found['error']:.0e}; a jvp of torch.compile(network) compiles {graphs} graphs: "
+        "compile the function around the jvp"
+    )
+    return fine(_NAME, seen)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    from torch._dynamo import OptimizedModule
+
+    own = getattr(module, "_compiled_call_impl", None)  # module.compile()
+    return isinstance(module, OptimizedModule) or own is not None
+
+
+def _cure(message: str) -> str:
+    if any(name in message for name in ("layer_norm", "group_norm", "batch_norm")):
+        return "write the normalisation in plain operations: torch's own break under a compiled jvp"
+    return "write it in operations that torch.compile(fullgraph=True) follows under torch.func.jvp"
+
+
+def compile_apart(patient: Patient, backend: str, stage: str) -> dict[str, Any]:
+    """Return what compiling does: faults with their submodules, or the greatest difference.
+
+    The stages have processes of their own: what one compilation leaves behind spoils another.
+    """
+    from torch._inductor import config
+
+    config.compile_threads = 1  # pyright: ignore[reportAttributeAccessIssue]  # no pool after a fork
+    with torch.compiler.set_stance("default"):
+        return _compared(patient, backend) if stage == "numbers" else _traced(patient)
+
+
+def _traced(patient: Patient) -> dict[str, Any]:
+    """Trace a full graph in train mode, without compiling it."""
+    error = _fault(_jvp_of(patient, patient.copy(train=True)), _point(patient), "eager")
+    faults = [] if error is None else _located(patient, patient.copy(train=True), error)
+    return {"faults": faults, _GRAPHS: _graphs_of_compiled_network(patient)}
+
+
+def _compared(patient: Patient, backend: str) -> dict[str, Any]:
+    """Compile in eval mode, and compare what is computed."""
+    error, difference = _differences(patient, backend)
+    faults = [("", error)] if error else []
+    if not error and not difference <= _TOLERANCE:
+        faults = [("", f"{backend} is {difference:.1g} away from what is computed uncompiled")]
+    return {"faults": faults, "backend": backend, "error": difference}
+
+
+def _point(patient: Patient) -> tuple[Tensor, ...]:
+    inputs = patient.inputs(patient.x.dtype)
+    return tuple(inputs[name] for name in patient.smooth(inputs))
+
+
+def _jvp_of(patient: Patient, network: nn.Module) -> Callable[..., Any]:
+    """Return value and tangent as one function of the arguments that have tangents."""
+    inputs = patient.inputs(patient.x.dtype)
+    directions = patient.directions(inputs)
+    order, names, tangents = patient.order, list(directions), tuple(directions.values())
+
+    def both(*primals: Tensor) -> Any:
+        def act(*values: Tensor) -> Tensor:
+            given = dict(zip(names, values, strict=True))
+            return network(*[given[name] if name in given else inputs[name] for name in order])
+
+        return torch.func.jvp(act, primals, tangents)
+
+    return both
+
+
+def _differences(patient: Patient, backend: str) -> tuple[str, float]:
+    """Return an error, or the greatest relative difference of compiled and plain results."""
+    network = patient.copy()
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    both = _jvp_of(patient, network)
+    try:
+        _reset()
+        plain = _results(both, _point(patient), learned)
+        compiled = torch.compile(both, backend=backend, fullgraph=True)
+        fast = _results(compiled, _point(patient), learned)
+    except Exception as error:
+        return f"{backend} raised {type(error).__name__}: {first_line(error)}", float("inf")
+    pairs = zip(plain, fast, strict=True)
+    return "", max(float((a - b).norm() / a.norm().clamp_min(1e-12)) for a, b in pairs)
+
+
+def _results(
+    both: Callable[..., Any], point: tuple[Tensor, ...], learned: list[nn.Parameter]
+) -> list[Tensor]:
+    value, tangent = both(*point)
+    loss = (value + tangent).float().square().mean()
+    gradients = ()
+    if learned and loss.requires_grad:
+        gradients = torch.autograd.grad(loss, learned, allow_unused=True)
+    flat = [one.detach().double().flatten() for one in gradients if one is not None]
+    parts = [value.detach().double(), tangent.detach().double()]
+    return parts + ([torch.cat(flat)] if flat else [])
+
+
+def _located(patient: Patient, network: nn.Module, error: str) -> list[tuple[str, str]]:
+    """Return the innermost submodules of which a jvp does not compile, each with its error."""
+    inputs = patient.inputs(patient.x.dtype)
+    with torch.no_grad():
+        calls = record(network, lambda: patient.call(network, inputs))
+    errors: dict[str, str] = {}
+
+    def guilty(number: int) -> bool:
+        act, primals = _replayed(calls[number])
+        fault = _fault(act, primals, "eager") if primals else None
+        if fault is not None:
+            errors.setdefault(calls[number].name, fault)
+        return fault is not None
+
+    return [(name, errors[name]) for name in innermost(calls, guilty)] or [("", error)]
+
+
+def _replayed(call: Call) -> tuple[Callable[..., Any], tuple[Tensor, ...]]:
+    leaves, structure = pytree.tree_flatten(call.arguments)
+    places = [
+        i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
+    primals = tuple(leaves[place].detach() for place in places)
+    tangents = tuple(map(torch.ones_like, primals))
+    module = call.module
+
+    def act(*values: Tensor) -> Any:
+        filled = list(leaves)
+        for place, value in zip(places, values, strict=True):
+            filled[place] = value
+        args, kwargs = pytree.tree_unflatten(filled, structure)
+        return module(*args, **kwargs)
+
+    return lambda *values: torch.func.jvp(act, values, tangents), primals
+
+
+def _fault(function: Callable[..., Any], point: tuple[Tensor, ...], backend: str) -> str | None:
+    """Return what a full graph of a function fails with, if it does."""
+    _reset()
+    try:
+        torch.compile(function, backend=backend, fullgraph=True)(*point)
+    except Exception as error:
+        return f"{type(error).__name__}: {_reason(error)}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of a compiler's message that says what it stumbled over."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith(("Explanation:", "Developer debug context:"))]
+    return " ".join((lines[:1] + told)[:3])[:300]
+
+
+def _graphs_of_compiled_network(patient: Patient) -> int:
+    """Count the graphs that a jvp of the compiled network compiles."""
+    count = 0
+
+    def counting(graph: Any, example: Any) -> Any:
+        nonlocal count
+        count += 1
+        return graph.forward
+
+    _reset()
+    with suppress(Exception), torch.no_grad():
+        network = patient.copy()
+        _jvp_of(patient, torch.compile(network, backend=counting))(*_point(patient))  # pyright: ignore[reportArgumentType]
+    return count
+
+
+def _reset() -> None:
+    """Forget what was compiled, and close forward mode, which a failed compilation leaves open."""
+    torch._dynamo.reset()
+    with suppress(RuntimeError):
+        torch._C._exit_dual_level(level=0)  # pyright: ignore[reportAttributeAccessIssue]
