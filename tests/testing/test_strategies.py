@@ -79,7 +79,7 @@ class Upper(fm.domains.Domain):
         return "Upper"
 
 
-@pytest.mark.parametrize("domain", [*DOMAINS, Upper(2)], ids=repr)
+@pytest.mark.parametrize("domain", [*DOMAINS, Upper(2)], ids=lambda one: type(one).__name__)
 @given(st.data(), st.sampled_from([torch.float32, torch.float64]))
 def test_states_lie_in_their_domain(domain, data, dtype):
     x = data.draw(strategies.states(domain, batch=(2, 3), event=(1, 2), dtype=dtype))
