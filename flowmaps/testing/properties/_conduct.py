@@ -33,6 +33,7 @@ class Determinism(Property):
         first = _end(view, draw)
         other = draw._replace(x=draw.x.flip(0))
         between = _end(view, other)
+        _end(view, draw._replace(x=draw.x[:1].expand_as(draw.x)))  # flipped, means are the same
         again = _end(view, draw)
         backwards = draw.take(torch.arange(len(draw.x) - 1, -1, -1, device=draw.x.device))
         turned = _end(view, backwards._replace(x=draw.x)).flip(0)
