@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from typing import final
 
+import torch
 from torch import Tensor
 
 from flowmaps import residuals
-from flowmaps._typing import Mask
+from flowmaps._typing import Mask, PerSample
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
-from flowmaps.testing._view import View
+from flowmaps.testing._view import View, size
 
 __all__ = [
     "Eulerian",
@@ -79,6 +80,26 @@ class Eulerian(_Equation):
         return residuals.eulerian(
             view.map, view.field, s, t, x, draw.condition, check_field=False, by=view.jvp
         )
+
+    def scale(self, view: View, draw: Draw) -> PerSample:
+        """Return the speed, or the size and condition of one term, (batch,)."""
+        return _of_one_term(view, draw, super().scale(view, draw))
+
+
+def _of_one_term(view: View, draw: Draw, speed: PerSample) -> PerSample:
+    """Return the size of d/ds X, and by how much relative errors move it, where that is more.
+
+    The Eulerian residual is a sum of two terms that cancel, and disturbances of the map move both
+    alike; what rounds is each of them.
+    """
+    amount = torch.finfo(draw.x.dtype).eps ** 0.5
+    s, _, t, x, _, condition = draw
+    term, moved = (
+        each.jvp(each.map, s, t, x, ds=1.0, condition=condition)[1]
+        for each in (view, view.disturbed(amount, 0))
+    )
+    error = size(moved - term) / amount
+    return torch.maximum(speed, (size(term) + error).nan_to_num(posinf=0.0))
 
 
 @final
@@ -162,6 +183,10 @@ class EulerianReached(Reached):
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return the residual of the Eulerian equation there."""
         return Eulerian().residual(view, self.moved(view, draw))
+
+    def scale(self, view: View, draw: Draw) -> PerSample:
+        """Return the speed, or the size and condition of one term, (batch,)."""
+        return _of_one_term(view, self.moved(view, draw), super().scale(view, draw))
 
     def code(self, arguments: str) -> str:
         """Return the calls of map and residual."""
