@@ -445,7 +445,8 @@ def _raised(one: Property, error: Exception) -> PropertyReport:
         text = str(error)
     if one.name == "batch consistency under vmap":
         return PropertyReport(one.name, one.kind, "not applicable", f"no vmap: {text}")
-    if one.name == "dtype consistency":
+    raised = isinstance(error, Misbehaviour) and error.kind == "raises"
+    if one.name == "dtype consistency" and raised:
         return PropertyReport(one.name, one.kind, "not applicable", f"of one precision: {text}")
     if one.kind == "derivatives":
         cure = 'choose derivatives="differences" or "none"'
