@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flowmaps.cli.report._plots import MUTED, PALETTE, canvas, label, to_png
+from flowmaps._pages._plots import MUTED, PALETTE, canvas, label, to_png
 from work_precision.measure import Row
 
 __all__ = ["of_runs", "of_stiff", "of_tests"]

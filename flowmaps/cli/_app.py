@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flowmaps.cli import _verify_options as asked
 from flowmaps.errors import FlowMapError, UsageError
 
 __all__ = ["app", "main"]
@@ -193,6 +194,50 @@ def doctor(
     samples = Samples(shape, condition_shape, classes, batch, dtype)
     if not examine(Console(), network, samples, form, quick, seconds, json):
         raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    subject: asked.Subject,
+    field: asked.FieldName = None,
+    problem: asked.Problem = None,
+    domain: asked.Domain = None,
+    times: asked.Times = None,
+    conditions: asked.Conditions = None,
+    derivatives: asked.Derivatives = "forward",
+    budget: asked.Budget = None,
+    directions: asked.Directions = None,
+    points: asked.Points = 4096,
+    seed: asked.Seed = 0,
+    seconds: asked.Seconds = None,
+    dtype: asked.Dtype = None,
+    json: asked.Json = None,
+    html: asked.Html = None,
+    markdown: asked.Markdown = None,
+    overwrite: asked.Overwrite = False,
+) -> None:
+    """Verify whether a map is the flow map of a field, or any flow if no field is given.
+
+    Exit status: 0 if it is, 1 for failures, 2 if it cannot be said or the command is wrong.
+    """
+    from flowmaps.cli._verify import verify as run
+
+    options = asked.Asked(
+        subject,
+        field,
+        problem,
+        domain,
+        times,
+        conditions,
+        derivatives,
+        budget,
+        directions,
+        points,
+        seed,
+        seconds,
+        dtype,
+    )
+    raise typer.Exit(run(Console(), options, asked.Files(json, html, markdown, overwrite)))
 
 
 @app.command()

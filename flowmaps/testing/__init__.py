@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flowmaps.testing import doctor, mutants, properties, strategies
     from flowmaps.testing._asserting import assert_flow_map
     from flowmaps.testing._budget import Budget
+    from flowmaps.testing._calibrate import calibrate
     from flowmaps.testing._counterexample import Counterexample
     from flowmaps.testing._draws import Draw, Space
     from flowmaps.testing._machine import Tally, flow_machine, run_machine
@@ -42,6 +43,7 @@ _WHERE = {
     "diagnose": "flowmaps.testing.doctor",
     "flow_machine": "flowmaps.testing._machine",
     "run_machine": "flowmaps.testing._machine",
+    "calibrate": "flowmaps.testing._calibrate",
     "verify": "flowmaps.testing._verify",
 }
 _ROOMS = ("doctor", "mutants", "properties", "strategies")
@@ -68,6 +70,7 @@ __all__ = [
     "doctor",
     "flow_machine",
     "mutants",
+    "calibrate",
     "properties",
     "run_machine",
     "strategies",

@@ -25,8 +25,9 @@ from flowmaps.domains import Domain
 from flowmaps.testing._budget import Budget, as_budget
 from flowmaps.testing._path import Gap, Path, Traveller
 from flowmaps.testing._report import NotAFlowMap
+from flowmaps.testing._space import space_of
 from flowmaps.testing._subject import Misbehaviour, Subject
-from flowmaps.testing._verify import _budget, _space
+from flowmaps.testing._verify import _budget
 from flowmaps.testing._view import View
 from flowmaps.testing.strategies import numbers, states
 
@@ -164,7 +165,7 @@ def flow_machine(
         >>> TestDecay = fm.testing.flow_machine(decay, box, times=(0.0, 1.0)).TestCase
         >>> TestDecay().runTest()
     """
-    space = _space(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
+    space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
     allowance = _budget(flow_map) if budget is None else as_budget(budget)
     apart = torch.sub if difference is None else difference
     view = View(Subject(flow_map, space.allowed), None, space, "none", {}, apart)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from flowmaps.errors import FlowMapError
 from flowmaps.testing._draws import Draw
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from flowmaps.testing._counterexample import Counterexample
 
 __all__ = ["NotAFlowMap", "PropertyReport", "VerificationReport"]
@@ -169,6 +171,52 @@ class VerificationReport:
                 code = one.counterexample.code()
                 lines += ["", f"{one.name}:", "", "```python", code, "```"]
         return "\n".join(lines) + "\n"
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the report as one self-contained HTML page, picture included; write it, if asked.
+
+        Args:
+            path: of the file.
+        """
+        from flowmaps.testing._html import html_page
+
+        text = html_page(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def plot(self, path: str | Path | None = None, names: Sequence[str] | None = None) -> Figure:
+        """Draw where in state and time the residuals are large; write the picture, if asked.
+
+        Args:
+            path: of the file; its suffix tells the format.
+            names: of properties; those that failed by default, or else the worst, at most four.
+
+        Returns:
+            A matplotlib figure: for every property a panel of the first two coordinates of states
+            (of one coordinate and t, if there is one) and a panel of s and t. Points are blue where
+            the residual is within what is allowed, yellow to red beyond; a ring marks the
+            counterexample.
+
+        Raises:
+            KeyError: for a name that is not in the report.
+            ValueError: if there is nothing to draw.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> line = lambda s, t, x: x * (1 - (t - s))[:, None]
+            >>> box = fm.testing.Box(-1.0, 1.0)
+            >>> report = fm.testing.verify(line, lambda t, x: -x, domain=box, times=(0.0, 1.0))
+            >>> figure = report.plot(names=["semigroup", "lagrangian"])  # or plot("picture.png")
+            >>> len(figure.axes)  # two panels and a colour bar for each
+            6
+        """
+        from flowmaps.testing._plot import draw_report
+
+        figure = draw_report(self, names)
+        if path is not None:
+            figure.savefig(path)
+        return figure
 
     def __str__(self) -> str:
         return self.to_markdown()

@@ -17,9 +17,10 @@ from flowmaps.errors import FlowMapError
 from flowmaps.maps import FlowMap, NeuralFlowMap, SolverFlowMap, TimeSet
 from flowmaps.testing._budget import Budget, Measured, as_budget, measure
 from flowmaps.testing._counterexample import Counterexample, screened, simplest
-from flowmaps.testing._draws import Draw, Space
+from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._report import LEVELS, PropertyReport, VerificationReport
+from flowmaps.testing._space import space_of
 from flowmaps.testing._subject import Misbehaviour, Subject
 from flowmaps.testing._verdict import verdict
 from flowmaps.testing._view import View
@@ -115,7 +116,7 @@ def verify(
         >>> fm.testing.verify(wrong, field, domain=box, times=(0.0, 1.0)).verdict
         'not a flow'
     """
-    space = _space(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
+    space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
     _check(flow_map, field, derivatives, seconds)
     points = as_count(points, "points")
     facts = {"symplectic"} if symplectic else set()
@@ -195,46 +196,6 @@ def _check(flow_map: Any, field: Any, derivatives: Any, seconds: Any) -> None:
         )
     if seconds is not None and (not is_number(seconds) or not seconds > 0):
         raise ValueError(f"seconds must be a positive number, got {brief(seconds)}")
-
-
-def _space(
-    flow_map: Any,
-    domain: Any,
-    times: Any,
-    conditions: Any,
-    directions: str | None,
-    event_shape: Sequence[int] | None,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> Space:
-    if not isinstance(domain, Domain):
-        raise TypeError(
-            "domain must be a domain of states such as flowmaps.testing.Box([-1.0], [1.0]), "
-            f"got {brief(domain)}"
-        )
-    if directions not in (None, "both", "forward", "backward"):
-        raise ValueError(f'directions must be "both", "forward" or "backward", got {directions!r}')
-    own = flow_map.times if isinstance(flow_map, FlowMap) else TimeSet()
-    if directions is not None:
-        own = replace(
-            own,
-            forward=own.forward and directions != "backward",
-            backward=own.backward and directions != "forward",
-        )
-    low, high = own.lower, own.upper
-    if times is not None:
-        if len(times) != 2 or not all(is_number(a) for a in times):
-            raise TypeError(f"times must be (earliest, latest), got {brief(times)}")
-        low, high = max(low, float(times[0])), min(high, float(times[1]))
-    if not -float("inf") < low < high < float("inf"):
-        raise ValueError(
-            "times must be (earliest, latest), finite, with earliest < latest and within the map's "
-            f"own, got {brief(times)} for a map of {own}"
-        )
-    event = (domain.dim,) if event_shape is None else tuple(int(n) for n in event_shape)
-    if torch.Size(event).numel() != domain.dim:
-        raise ValueError(f"event_shape {event} does not have the domain's {domain.dim} coordinates")
-    return Space(domain, (low, high), own, conditions, event, dtype, torch.device(device))
 
 
 def _budget(flow_map: Any) -> Budget:

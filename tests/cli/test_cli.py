@@ -16,7 +16,9 @@ runner = CliRunner()
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["demo"], ["info"], ["train"], ["sample"], ["evaluate"], ["doctor"]], ids=" ".join
+    "words",
+    [[], ["demo"], ["info"], ["train"], ["sample"], ["evaluate"], ["doctor"], ["verify"]],
+    ids=" ".join,
 )
 def test_help_names_what_it_does(words):
     result = runner.invoke(app, [*words, "--help"])

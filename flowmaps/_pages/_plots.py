@@ -1,4 +1,4 @@
-"""One style for every picture of the demo, and the way from a figure to bytes."""
+"""One style for every picture, and the way from a figure to bytes."""
 
 from __future__ import annotations
 

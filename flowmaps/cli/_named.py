@@ -1,0 +1,113 @@
+"""From words on the command line to objects: imported ones, boxes, saved maps."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import flowmaps as fm
+from flowmaps._checks import first_line
+from flowmaps.cli._runs import open_run
+from flowmaps.domains import Box
+from flowmaps.errors import FlowMapError, UsageError
+
+__all__ = ["box_or_object", "imported", "map_of", "numbers"]
+
+
+def imported(name: str, what: str) -> Any:
+    """Return the object that "module:object" names, imported from the current folder.
+
+    Args:
+        name: with a dotted path on either side.
+        what: it is, as messages call it, such as "--field".
+
+    Raises:
+        UsageError: if the name is none, or what it names cannot be imported.
+    """
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise UsageError(f"{what} takes MODULE:OBJECT, such as my_maps:flow_map; got {name!r}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = import_module(module)
+    except Exception as error:  # a user's module may raise anything
+        raise UsageError(
+            f"{what} {name}: {module!r} cannot be imported from {here} "
+            f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            public = [one for one in vars(found) if not one.startswith("_")][:10]
+            raise UsageError(
+                f"{what} {name}: there is no {part!r} in {module}; it has {', '.join(public)}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def map_of(name: str, field: Any) -> Any:
+    """Return the map of a run, of a saved map's folder, or the one that "module:object" names.
+
+    Args:
+        name: a folder or "module:object".
+        field: handed to a saved map that asks for it.
+
+    Raises:
+        UsageError: if there is no such map.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        if ":" in name:
+            return imported(name, "the map")
+        raise UsageError(
+            f"there is no folder {name}; give that of a finished run or of a saved map, or "
+            "MODULE:OBJECT"
+        )
+    try:
+        if not (folder / "flowmap.json").exists():
+            return open_run(folder).flow_map()
+        if '"supplied": "field"' in (folder / "flowmap.json").read_text() and field is not None:
+            return fm.load(folder, field=field)
+        return fm.load(folder)
+    except (FlowMapError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def box_or_object(text: str, what: str) -> Any:
+    """Return the box of "lower:upper,lower:upper", or the object that "module:object" names.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    try:
+        bounds = [[float(number) for number in part.split(":")] for part in text.split(",")]
+    except ValueError:
+        if text.count(":") == 1 and text.partition(":")[0].replace(".", "").isidentifier():
+            return imported(text, what)
+        bounds = []
+    if not bounds or any(len(pair) != 2 for pair in bounds):
+        raise UsageError(
+            f'{what} takes "lower:upper" for every coordinate, such as "-2:2,0:1", or '
+            f"MODULE:OBJECT; got {text!r}"
+        )
+    try:
+        return Box(*([pair[k] for pair in bounds] for k in (0, 1)))
+    except ValueError as error:
+        raise UsageError(f"{what} {text}: {error}") from error
+
+
+def numbers(text: str, what: str, count: int) -> tuple[float, ...]:
+    """Return so many numbers separated by commas.
+
+    Raises:
+        UsageError: if they are not.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != count:
+        raise UsageError(f"{what} takes {count} numbers separated by a comma; got {text!r}")
+    return found
