@@ -148,10 +148,15 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     if prop.approximate or by_differences:
         slack = _slack(prop, view, draw, residual)
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
-    relative = rounding(dtype) + budget.state + budget.absolute / typical
+    # A learned map may be far from the flow; with itself it agrees to rounding.
+    itself = budget.kind == "learned" and prop.kind in ("conduct", "derivatives")
+    off, slow = (0.0, 0.0) if itself else (budget.state, budget.velocity)
+    if prop.units == "number" and "forward derivatives" in prop.requires:
+        off = max(off, slow)  # they are made of Jacobians
+    relative = rounding(dtype) + off + budget.absolute / typical
     allowed = atol + relative * (scale + condition) + prop.unresolved * unit**0.5 * scale + slack
     if prop.units == "velocity":
-        allowed = allowed + budget.velocity * scale
+        allowed = allowed + slow * scale
         if budget.order and prop.kind == "field":
             rate = (budget.order + 1) / (draw.t - draw.s).abs().clamp_min(1e-300)
             error = (budget.state + budget.absolute / typical) * view.state_scale(draw)
