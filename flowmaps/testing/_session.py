@@ -1,0 +1,224 @@
+"""One verification as it goes: what is missing, what was measured, what it says."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from flowmaps._checks import first_line
+from flowmaps.errors import FlowMapError
+from flowmaps.testing._budget import Budget, Measured, measure
+from flowmaps.testing._counterexample import Counterexample, screened, simplest
+from flowmaps.testing._draws import Draw
+from flowmaps.testing._property import Property
+from flowmaps.testing._report import LEVELS, PropertyReport
+from flowmaps.testing._subject import Misbehaviour
+from flowmaps.testing._view import View
+from flowmaps.testing.properties import Reached
+
+__all__ = ["Session"]
+
+_PATIENCE = 2.0
+"""Seconds for the search of a simpler counterexample, of which at most a few are made."""
+_EXAMPLES = 20
+
+
+@dataclass
+class Session:
+    """One verification as it goes from property to property."""
+
+    view: View
+    draw: Draw
+    budget: Budget
+    atol: float
+    expected: dict[str, str]
+    known: set[str]
+    seconds: float | None
+    shrink: bool
+    honest: bool = True
+
+    def run(self, measured: Sequence[Property]) -> list[PropertyReport]:
+        """Measure all properties."""
+        wrong = self._first_call()
+        if wrong is not None:
+            first = PropertyReport("call", "conduct", "failed", wrong, points=2)
+            rest = [
+                PropertyReport(one.name, one.kind, "not applicable", "the map cannot be called")
+                for one in measured
+            ]
+            return [first, *rest]
+        end = None if self.seconds is None else time.monotonic() + self.seconds
+        found = [PropertyReport("call", "conduct", "passed", points=2)]
+        for k, one in enumerate(measured):
+            left = None if end is None else (end - time.monotonic()) / (len(measured) - k)
+            found.append(self._expected(self._measured(one, left)))
+            doubtful = "failed", "expected failure", "inconclusive"
+            if one.name == "derivative honesty" and found[-1].status in doubtful:
+                self.honest = False
+        return found
+
+    def _first_call(self) -> str | None:
+        """Return what is wrong with the values of two samples."""
+        try:
+            few = self.draw.take(slice(0, 2))
+            self.view.map(few.s, few.t, few.x, few.condition)
+        except Misbehaviour as error:
+            return str(error)
+        except Exception as error:
+            return f"{type(error).__name__}: {first_line(error)}"
+        return None
+
+    def _missing(self, one: Property) -> str | None:
+        """Return what a property needs and there is not."""
+        view = self.view
+        there = {
+            "field": (view.field is not None, "needs the field"),
+            "condition": (self.draw.condition is not None, "there are no conditions"),
+            "backward": (
+                view.space.allowed.forward and view.space.allowed.backward,
+                "needs both directions of time",
+            ),
+            "derivatives": (view.derivatives != "none", "takes derivatives"),
+            "forward derivatives": (view.derivatives == "forward", "takes derivatives"),
+            "symplectic": ("symplectic" in self.known, "the flow was not said to be symplectic"),
+        }
+        for name in sorted(one.requires):
+            fine, reason = there[name]
+            if not fine:
+                return reason
+        return one.missing(view)
+
+    def _measured(self, one: Property, seconds: float | None) -> PropertyReport:
+        missing = self._missing(one)
+        if missing is not None:
+            return PropertyReport(one.name, one.kind, "not applicable", missing)
+        start = time.monotonic()
+        rows = self.draw.take(slice(0, max(8, len(self.draw.x) // one.cost)))
+        try:
+            draw, got = self._in_time(one, rows, seconds)
+            report = self._judged(one, draw, got)
+        except Exception as error:
+            report = _raised(one, error)
+        return replace(report, seconds=time.monotonic() - start)
+
+    def _in_time(self, one: Property, draw: Draw, seconds: float | None) -> tuple[Draw, Measured]:
+        """Measure at all points, or at as many as there is time for, twice as many every time."""
+        if seconds is None:
+            return draw, measure(one, self.view, draw, self.budget, self.atol)
+        parts, done, start, n = [], 0, time.monotonic(), min(64, len(draw.x))
+        while done < len(draw.x):
+            part = draw.take(slice(done, done + n))
+            parts.append(measure(one, self.view, part, self.budget, self.atol))
+            done += len(part.x)
+            spent = time.monotonic() - start
+            if spent * 3 > seconds:
+                break
+            n = done
+        joined = Measured(*(torch.cat(a) for a in zip(*parts, strict=True)))
+        return draw.take(slice(0, done)), joined
+
+    def _judged(self, one: Property, draw: Draw, got: Measured) -> PropertyReport:
+        ratio, level = got.ratio, self.budget.quantile
+        worst, decides = float(ratio.max()), float(torch.quantile(ratio, level))
+        outside = 0.0
+        if isinstance(one, Reached):
+            outside = float(one.outside(self.view, draw).double().mean())
+        failing = float((ratio > 1).double().mean())
+        status, reason, example = "passed", "", None
+        if not decides <= 1:
+            status = "failed"
+            reason = f"at {failing:.1%} of the points more than allowed, {worst:.3g} times at worst"
+            example = self._example(one, draw, ratio)
+        elif float(got.blind.double().mean()) > 1 - min(level, 0.95):
+            status, reason = "inconclusive", "what is allowed is as large as what is compared"
+        elif outside > 0:
+            status = "inconclusive"
+            reason = f"{outside:.1%} of the points reached are outside the declared domain"
+        needs = {"derivatives", "forward derivatives"} & one.requires
+        if status == "passed" and needs and not self.honest and one.kind != "derivatives":
+            status, reason = "inconclusive", "the map's derivatives are not those of its values"
+        finite = got.value.clamp_max(torch.finfo(torch.float64).max)
+        return PropertyReport(
+            name=one.name,
+            kind=one.kind,
+            status=status,
+            reason=reason,
+            points=len(draw.x),
+            worst=worst,
+            quantiles={q: float(torch.quantile(finite, q)) for q in LEVELS},
+            failing=failing,
+            outside=outside,
+            counterexample=example,
+            draw=draw,
+            value=got.value,
+            ratio=ratio,
+        )
+
+    def _example(self, one: Property, draw: Draw, ratio: Tensor) -> Counterexample:
+        """Return the worst point, or a simpler one at which the property still fails."""
+        order = ratio.argsort(descending=True)
+        worst, simple = draw.take(order[:1]), self.shrink and one.alone
+
+        def got(point: Draw) -> Measured:
+            return measure(one, self.view, point, self.budget, self.atol)
+
+        end = time.monotonic() + _PATIENCE
+
+        def failing(points: Draw) -> Tensor:
+            if time.monotonic() > end:
+                return torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
+            try:
+                return got(points).ratio > 1
+            except Exception:
+                return torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
+
+        if simple and bool(failing(worst)):
+            admits = self.view.space.admits
+            found = screened(worst, failing, admits)
+            if found is not worst:
+                worst = found
+            else:
+                worst = simplest(
+                    worst, lambda a: bool(failing(a)), lambda a: bool(admits(a)), examples=_EXAMPLES
+                )
+            at = got(worst)
+            value, most = float(at.value[0]), float(at.ratio[0])
+        else:
+            simple, value, most = False, float("nan"), float(ratio.max())
+        names = "s, t, x" if draw.condition is None else "s, t, x, condition"
+        return Counterexample(worst, most, value, one.code(names), simple)
+
+    def _expected(self, report: PropertyReport) -> PropertyReport:
+        if report.name not in self.expected:
+            return report
+        reason = self.expected[report.name]
+        if report.status == "failed":
+            return replace(report, status="expected failure", reason=reason)
+        if report.status == "passed":
+            text = f"passed, but was expected to fail: {reason}"
+            return replace(report, status="failed", reason=text)
+        return report
+
+
+def _raised(one: Property, error: Exception) -> PropertyReport:
+    """Return what an error inside a property says: of the map, or of what it does not pass."""
+    text = f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, Misbehaviour):
+        text = str(error)
+    if one.name == "batch consistency under vmap":
+        return PropertyReport(one.name, one.kind, "not applicable", f"no vmap: {text}")
+    raised = isinstance(error, Misbehaviour) and error.kind == "raises"
+    if one.name == "dtype consistency" and raised:
+        return PropertyReport(one.name, one.kind, "not applicable", f"of one precision: {text}")
+    if one.kind == "derivatives":
+        cure = 'choose derivatives="differences" or "none"'
+        return PropertyReport(one.name, one.kind, "failed", f"no forward mode: {text}; {cure}")
+    if {"derivatives", "forward derivatives"} & one.requires:
+        return PropertyReport(one.name, one.kind, "inconclusive", f"no forward mode: {text}")
+    if isinstance(error, FlowMapError):
+        return PropertyReport(one.name, one.kind, "inconclusive", text)
+    if isinstance(error, Misbehaviour):
+        return PropertyReport(one.name, one.kind, "failed", text)
+    raise error
