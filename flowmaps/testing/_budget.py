@@ -127,6 +127,9 @@ class Measured(NamedTuple):
 def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float = 0.0) -> Measured:
     """Measure a property at all points of a draw.
 
+    What is allowed beside the scale of a residual, for its condition and for quadratures and
+    differences, takes many more evaluations: it is found where a point would fail without.
+
     Args:
         prop: what to measure.
         view: the map and the field.
@@ -134,45 +137,56 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
         budget: what is allowed besides rounding.
         atol: allowed everywhere, in the units of the residual.
     """
-    residual = prop.residual(view, draw)
-    value, scale = size(residual), prop.scale(view, draw)
-    dtype = prop.dtype(draw)
-    unit = torch.finfo(dtype).eps
-    condition = torch.zeros_like(scale)
-    amount = unit**0.5
-    for seed in range(_DISTURBANCES if prop.conditioned else 0):
-        moved = prop.residual(view.disturbed(amount, seed), draw)
-        condition = torch.maximum(condition, _change(moved, residual) / amount)
-    slack = torch.zeros_like(scale)
-    by_differences = view.derivatives == "differences" and "derivatives" in prop.requires
-    if prop.approximate or by_differences:
-        slack = _slack(prop, view, draw, residual)
+    value, scale = size(prop.residual(view, draw)), prop.scale(view, draw)
+    relative, rest = _relative(prop, view, draw, budget, scale)
+    allowed = atol + relative * scale + rest
+    rows = (~(value <= allowed)).nonzero()[:, 0]
+    if len(rows):
+        if not prop.alone:  # its residual is that of a batch
+            rows = torch.arange(len(value), device=value.device)
+        more = _amplified(prop, view, draw.take(rows), relative)
+        allowed = allowed.index_add(0, rows, more)
+    return Measured(value, allowed, allowed > 0.5 * scale + atol)
+
+
+def _relative(
+    prop: Property, view: View, draw: Draw, budget: Budget, scale: PerSample
+) -> tuple[Tensor, PerSample]:
+    """Return what is allowed of scale and condition, and what is besides."""
+    unit = torch.finfo(prop.dtype(draw)).eps
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
     # A learned map may be far from the flow; with itself it agrees to rounding.
     itself = budget.kind == "learned" and prop.kind in ("conduct", "derivatives")
     off, slow = (0.0, 0.0) if itself else (budget.state, budget.velocity)
     if prop.units == "number" and "forward derivatives" in prop.requires:
         off = max(off, slow)  # they are made of Jacobians
-    relative = rounding(dtype) + off + budget.absolute / typical
-    allowed = atol + relative * (scale + condition) + prop.unresolved * unit**0.5 * scale + slack
+    relative = rounding(prop.dtype(draw)) + off + budget.absolute / typical
+    rest = prop.unresolved * unit**0.5 * scale
     if prop.units == "velocity":
-        allowed = allowed + slow * scale
+        rest = rest + slow * scale
         if budget.order and prop.kind == "field":
             rate = (budget.order + 1) / (draw.t - draw.s).abs().clamp_min(1e-300)
             error = (budget.state + budget.absolute / typical) * view.state_scale(draw)
-            allowed = allowed + rate * error
-    return Measured(value, allowed, allowed > 0.5 * scale + atol)
+            rest = rest + rate * error
+    return relative, rest
 
 
-def _slack(prop: Property, view: View, draw: Draw, residual: Tensor) -> PerSample:
-    """Return what quadratures and differences may be off by, from two coarser ones.
-
-    From one of them alone it would be small wherever two errors happen to be alike.
-    """
+def _amplified(prop: Property, view: View, draw: Draw, relative: Tensor) -> PerSample:
+    """Return what is allowed for the condition of a residual, and for how it is computed."""
+    residual = prop.residual(view, draw)
+    condition = torch.zeros_like(size(residual))
+    amount = torch.finfo(prop.dtype(draw)).eps ** 0.5
+    for seed in range(_DISTURBANCES if prop.conditioned else 0):
+        moved = prop.residual(view.disturbed(amount, seed), draw)
+        condition = torch.maximum(condition, _change(moved, residual) / amount)
+    by_differences = view.derivatives == "differences" and "derivatives" in prop.requires
+    if not (prop.approximate or by_differences):
+        return relative * condition
+    # Two coarser ones: from one alone it would be small wherever two errors happen to be alike.
     coarse = prop.residual(view.coarser(), draw)
     coarser = prop.residual(view.coarser().coarser(), draw)
     near, far = _change(coarse, residual), _change(coarser, coarse)
-    return torch.maximum(2 * near, far / 2)
+    return relative * condition + torch.maximum(2 * near, far / 2)
 
 
 def _change(a: Tensor, b: Tensor) -> PerSample:

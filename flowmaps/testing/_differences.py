@@ -69,8 +69,7 @@ def _reach(x: Tensor, dx: Tensor | None, within: "Space") -> Tensor:
     longest = torch.full((len(x),), window, dtype=torch.float64, device=x.device)
     if dx is None:
         return longest
-    extent, speed = _largest(x), _largest(dx)
-    extent = torch.maximum(extent, extent.mean())
+    extent, speed = _largest(x).clamp_min(within.extent), _largest(dx)
     return torch.minimum(longest, extent / torch.where(speed > 0, speed, torch.inf) + 1e-300)
 
 

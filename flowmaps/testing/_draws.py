@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +85,12 @@ class Space:
         x, v = (self._placed(a).reshape(n, *self.event) for a in (x, v))
         clocks = (a.to(self.device) for a in (s, u, t))
         return Draw(*clocks, x=x, v=v, condition=condition)
+
+    @cached_property
+    def extent(self) -> float:
+        """The mean size of states, by which directions and steps are measured."""
+        x = _accepted(self.domain, 256, _coordinates(self.domain), seed=0)[1]
+        return float(x.abs().amax(1).mean())
 
     def contains(self, x: State) -> Mask:
         """Tell which states lie in the domain."""

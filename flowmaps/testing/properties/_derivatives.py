@@ -16,7 +16,7 @@ __all__ = ["DerivativeHonesty", "ModesAgree"]
 
 _PARTS = (2.0**-6, 2.0**-12)
 """Of the step, tried where forward mode and differences do not agree."""
-_CLOSE = 1e-9
+_CLOSE = 1e-8
 
 
 @final
@@ -127,5 +127,4 @@ def _covector(draw: Draw) -> State:
 def _direction(view: View, draw: Draw) -> State:
     """Return directions as long as states move in the window, so that all parts are velocities."""
     v = draw.v / shaped_like(size(draw.v).clamp_min(1e-300).to(draw.x.dtype), draw.x)
-    length = size(draw.x).mean() / (view.space.window[1] - view.space.window[0])
-    return v * length.to(v.dtype)
+    return v * (view.space.extent / (view.space.window[1] - view.space.window[0]))

@@ -208,7 +208,7 @@ class OrderPreservation(Property):
         """Return by how much the order is broken, for every point and one at the same times."""
         s, _, t, x = draw[:4]
         there = view.map(s, t, x, draw.condition)
-        other = x + draw.v * size(x).mean().to(x.dtype)
+        other = x + draw.v * view.space.extent
         inside = shaped_like(view.space.contains(other), x)
         other = torch.where(inside, other, x)
         beside = view.map(s, t, other, draw.condition)
