@@ -44,8 +44,8 @@ class Budget:
 
     Example:
         >>> import flowmaps as fm
-        >>> fm.testing.Budget.solver(rtol=1e-6).state
-        0.0001
+        >>> fm.testing.Budget.solver(rtol=1e-8).state
+        1e-06
     """
 
     kind: str = "exact"

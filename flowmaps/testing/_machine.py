@@ -78,7 +78,10 @@ class _Machine(RuleBasedStateMachine):
         which %= len(self.paths)
         path = self.paths[which]
         now = path.times[0] if restart else path.times[-1]
-        low, high = self._reach(path.times[0])
+        # within a span of the start, for the one shot, and of the present, for this call
+        spans = zip(self._reach(path.times[0]), self._reach(now), strict=True)
+        (low, lowest), (high, highest) = spans
+        low, high = max(low, lowest), min(high, highest)
         time = min(max(now + part * ((high if later else low) - now), low), high)
         try:
             after = self.traveller.restart(path, time) if restart else self.traveller.go(path, time)

@@ -18,6 +18,10 @@ from hypothesis import strategies as st
 from flowmaps.errors import RunFolderError
 from flowmaps.training._log import JsonLines, require_json
 
+NUMBERS = {"nan", "inf", "-inf"}
+"""Texts that a log reads as numbers, as it says."""
+TEXTS = st.text(max_size=5).filter(lambda text: text not in NUMBERS)
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> JsonLines:
@@ -29,7 +33,7 @@ def steps(log: JsonLines) -> list[int]:
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
     ),
