@@ -110,7 +110,7 @@ NO_FLOWS = {
 @pytest.mark.parametrize("name", NO_FLOWS)
 def test_what_is_no_flow_fails_and_names_the_path(name):
     with pytest.raises(T.NotAFlowMap, match=r"states that went -?[\d.]+ -> .* one shot X_"):
-        run(NO_FLOWS[name])
+        run(NO_FLOWS[name], runs=200)
 
 
 def test_the_path_that_fails_is_short_and_plain():

@@ -52,6 +52,7 @@ def test_all_orders_of_times_are_drawn():
     found = set()
     triples = strategies.triples(0.0, 1.0, gap=0.1)
 
+    @settings(max_examples=300)
     @given(triples)
     def collect(times):
         found.add(tuple(sorted(range(3), key=lambda k: times[k])))
