@@ -116,6 +116,10 @@ class Measured(NamedTuple):
     allowed: PerSample
     blind: Mask
 
+    def take(self, rows: list[int]) -> "Measured":
+        """Return what was measured at these points."""
+        return Measured(*(part[rows] for part in self))
+
     @property
     def ratio(self) -> PerSample:
         """The size over what is allowed; above one the property fails."""
@@ -153,7 +157,6 @@ def _relative(
     prop: Property, view: View, draw: Draw, budget: Budget, scale: PerSample
 ) -> tuple[Tensor, PerSample]:
     """Return what is allowed of scale and condition, and what is besides."""
-    unit = torch.finfo(prop.dtype(draw)).eps
     typical = scale.mean().clamp_min(torch.finfo(torch.float64).tiny)
     # A learned map may be far from the flow; with itself it agrees to rounding.
     itself = budget.kind == "learned" and prop.kind in ("conduct", "derivatives")
@@ -161,7 +164,7 @@ def _relative(
     if prop.units == "number" and "forward derivatives" in prop.requires:
         off = max(off, slow)  # they are made of Jacobians
     relative = rounding(prop.dtype(draw)) + off + budget.absolute / typical
-    rest = prop.unresolved * unit**0.5 * scale
+    rest = prop.resolution(draw) * scale
     if prop.units == "velocity":
         rest = rest + slow * scale
         if budget.order and prop.kind == "field":

@@ -85,9 +85,9 @@ def calibrate(
     draw = space.draw(as_count(points, "points"), seed)
     values_alone = derivatives == "none" or dtype in (torch.bfloat16, torch.float16)
     compared = torch.sub if difference is None else difference
-    learned = View(Subject(flow_map, space.allowed), None, space, derivatives, {}, compared)
+    learned = View(Subject(flow_map, space.allowed), None, space, derivatives, compared)
     by = "forward" if isinstance(reference, FlowMap) else "differences"
-    exact = View(Subject(reference, space.allowed), None, space, by, {}, compared)
+    exact = View(Subject(reference, space.allowed), None, space, by, compared)
     with torch.no_grad():
         state, y = _of_values(learned, exact, draw)
         velocity = None if values_alone else _of_derivatives(learned, exact, draw, y)

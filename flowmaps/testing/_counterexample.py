@@ -20,7 +20,7 @@ _LEVELS = len(_SIMPLE) + len(_DIGITS)
 """The last level is the number itself."""
 _KEEP = 48
 """So many of 64 draws leave a number as it is: the search starts from the worst points."""
-_ROUNDS, _TRIED = 3, 256
+_ROUNDS, _TRIED = 2, 128
 """Batches of candidates, and how many of each are drawn at random."""
 _ALONE = 2
 """Candidates of a batch that are looked at alone."""

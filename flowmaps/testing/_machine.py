@@ -171,7 +171,7 @@ def flow_machine(
     space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
     allowance = _budget(flow_map) if budget is None else as_budget(budget)
     apart = torch.sub if difference is None else difference
-    view = View(Subject(flow_map, space.allowed), None, space, "none", {}, apart)
+    view = View(Subject(flow_map, space.allowed), None, space, "none", apart)
     forward, backward = space.allowed.forward, space.allowed.backward
     start = numbers(0.0 if forward else 0.5, 1.0 if backward else 0.5)
     most = as_count(batch, "batch")

@@ -39,8 +39,8 @@ class Property(ABC):
     kind: ClassVar[str] = "structure"
     """"algebra", "field", "conduct", "derivatives" or "structure": what a failure says."""
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What must be known or possible: "field", "derivatives", "backward", "condition", or the name
-    of a fact that the user gives."""
+    """What must be known or possible: "field", "condition", "backward" (both directions of time),
+    "derivatives" (of any kind) or "forward derivatives"."""
     units: ClassVar[str] = "state"
     """"state", "velocity" or "number": what the residual is compared with."""
     approximate: ClassVar[bool] = False
@@ -49,9 +49,6 @@ class Property(ABC):
     """Whether a single point can show a failure, so that it can be made simpler."""
     cost: ClassVar[int] = 1
     """The part of the points, one in so many, at which it is measured."""
-
-    unresolved: ClassVar[float] = 0.0
-    """What cannot be told apart, relative to the scale, in roots of the rounding unit."""
     conditioned: ClassVar[bool] = True
     """Whether rounding in what enters the residual, amplified, is allowed for."""
 
@@ -74,12 +71,20 @@ class Property(ABC):
         """Return the precision that rounding is measured in."""
         return draw.x.dtype
 
+    def resolution(self, draw: Draw) -> float:
+        """Return what cannot be told from zero, relative to the scale, whatever the map."""
+        return 0.0
+
     def missing(self, view: View) -> str | None:
         """Return why the property makes no sense here, or None; asked once it has what it requires.
 
         Args:
             view: the map, the field, the space.
         """
+        return None
+
+    def excused(self, error: Exception) -> str | None:
+        """Return why an error in measuring it is no failure of the map, or None if it is one."""
         return None
 
     def code(self, arguments: str) -> str:

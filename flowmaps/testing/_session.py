@@ -7,21 +7,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from flowmaps._checks import first_line
 from flowmaps.errors import FlowMapError
 from flowmaps.testing._budget import Budget, Measured, measure
 from flowmaps.testing._counterexample import Counterexample, screened, simplest
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._report import LEVELS, PropertyReport
-from flowmaps.testing._subject import Misbehaviour
+from flowmaps.testing._subject import Misbehaviour, described
 from flowmaps.testing._view import View
 from flowmaps.testing.properties import Reached
 
 __all__ = ["Session"]
 
-_PATIENCE = 2.0
-"""Seconds for the search of a simpler counterexample, of which at most a few are made."""
+_PATIENCE, _IN_ALL = 2.0, 4.0
+"""Seconds for the search of one simpler counterexample, and of all of them."""
 _EXAMPLES = 20
 
 
@@ -34,10 +33,10 @@ class Session:
     budget: Budget
     atol: float
     expected: dict[str, str]
-    known: set[str]
     seconds: float | None
     shrink: bool
     honest: bool = True
+    searched: float = 0.0
 
     def run(self, measured: Sequence[Property]) -> list[PropertyReport]:
         """Measure all properties."""
@@ -64,10 +63,8 @@ class Session:
         try:
             few = self.draw.take(slice(0, 2))
             self.view.map(few.s, few.t, few.x, few.condition)
-        except Misbehaviour as error:
-            return str(error)
         except Exception as error:
-            return f"{type(error).__name__}: {first_line(error)}"
+            return described(error)
         return None
 
     def _missing(self, one: Property) -> str | None:
@@ -82,7 +79,6 @@ class Session:
             ),
             "derivatives": (view.derivatives != "none", "takes derivatives"),
             "forward derivatives": (view.derivatives == "forward", "takes derivatives"),
-            "symplectic": ("symplectic" in self.known, "the flow was not said to be symplectic"),
         }
         for name in sorted(one.requires):
             fine, reason = there[name]
@@ -95,7 +91,7 @@ class Session:
         if missing is not None:
             return PropertyReport(one.name, one.kind, "not applicable", missing)
         start = time.monotonic()
-        rows = self.draw.take(slice(0, max(8, len(self.draw.x) // one.cost)))
+        rows = self.draw.take(slice(0, max(4, len(self.draw.x) // one.cost)))
         try:
             draw, got = self._in_time(one, rows, seconds)
             report = self._judged(one, draw, got)
@@ -130,7 +126,7 @@ class Session:
         if not decides <= 1:
             status = "failed"
             reason = f"at {failing:.1%} of the points more than allowed, {worst:.3g} times at worst"
-            example = self._example(one, draw, ratio)
+            example = self._example(one, draw, got)
         elif float(got.blind.double().mean()) > 1 - min(level, 0.95):
             status, reason = "inconclusive", "what is allowed is as large as what is compared"
         elif outside > 0:
@@ -156,39 +152,37 @@ class Session:
             ratio=ratio,
         )
 
-    def _example(self, one: Property, draw: Draw, ratio: Tensor) -> Counterexample:
+    def _example(self, one: Property, draw: Draw, sample: Measured) -> Counterexample:
         """Return the worst point, or a simpler one at which the property still fails."""
-        order = ratio.argsort(descending=True)
-        worst, simple = draw.take(order[:1]), self.shrink and one.alone
-
-        def got(point: Draw) -> Measured:
-            return measure(one, self.view, point, self.budget, self.atol)
-
-        end = time.monotonic() + _PATIENCE
+        k = int(sample.ratio.argmax())
+        worst, at, simple = draw.take([k]), sample.take([k]), self.shrink and one.alone
+        start, alone = time.monotonic(), list[Measured]()
+        end = start + min(_PATIENCE, _IN_ALL - self.searched, self.seconds or _IN_ALL)
 
         def failing(points: Draw) -> Tensor:
+            none = torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
             if time.monotonic() > end:
-                return torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
+                return none
             try:
-                return got(points).ratio > 1
+                got = measure(one, self.view, points, self.budget, self.atol)
             except Exception:
-                return torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
+                return none
+            if len(none) == 1 and bool(got.ratio > 1):
+                alone.append(got)
+            return got.ratio > 1
 
-        if simple and bool(failing(worst)):
+        simple = simple and bool(failing(worst))
+        if simple:
             admits = self.view.space.admits
             found = screened(worst, failing, admits)
-            if found is not worst:
-                worst = found
-            else:
-                worst = simplest(
-                    worst, lambda a: bool(failing(a)), lambda a: bool(admits(a)), examples=_EXAMPLES
-                )
-            at = got(worst)
-            value, most = float(at.value[0]), float(at.ratio[0])
-        else:
-            simple, value, most = False, float("nan"), float(ratio.max())
+            if found is worst:
+                fails, fits = (lambda a: bool(failing(a))), (lambda a: bool(admits(a)))
+                found = simplest(worst, fails, fits, examples=_EXAMPLES)
+                alone.append(measure(one, self.view, found, self.budget, self.atol))
+            worst, at = found, alone[-1]
+            self.searched += time.monotonic() - start
         names = "s, t, x" if draw.condition is None else "s, t, x, condition"
-        return Counterexample(worst, most, value, one.code(names), simple)
+        return Counterexample(worst, float(at.ratio), float(at.value), one.code(names), simple)
 
     def _expected(self, report: PropertyReport) -> PropertyReport:
         if report.name not in self.expected:
@@ -204,14 +198,9 @@ class Session:
 
 def _raised(one: Property, error: Exception) -> PropertyReport:
     """Return what an error inside a property says: of the map, or of what it does not pass."""
-    text = f"{type(error).__name__}: {first_line(error)}"
-    if isinstance(error, Misbehaviour):
-        text = str(error)
-    if one.name == "batch consistency under vmap":
-        return PropertyReport(one.name, one.kind, "not applicable", f"no vmap: {text}")
-    raised = isinstance(error, Misbehaviour) and error.kind == "raises"
-    if one.name == "dtype consistency" and raised:
-        return PropertyReport(one.name, one.kind, "not applicable", f"of one precision: {text}")
+    excuse, text = one.excused(error), described(error)
+    if excuse is not None:
+        return PropertyReport(one.name, one.kind, "not applicable", excuse)
     if one.kind == "derivatives":
         cure = 'choose derivatives="differences" or "none"'
         return PropertyReport(one.name, one.kind, "failed", f"no forward mode: {text}; {cure}")

@@ -10,7 +10,7 @@ from flowmaps._typing import Clock, Condition, State, Transport
 from flowmaps.errors import FlowMapError
 from flowmaps.maps import FlowMap, SolverFlowMap, TimeSet
 
-__all__ = ["Misbehaviour", "Subject", "misbehaviour_of"]
+__all__ = ["Misbehaviour", "Subject", "described", "misbehaviour_of"]
 
 
 class Misbehaviour(Exception):
@@ -24,6 +24,12 @@ class Misbehaviour(Exception):
     def __init__(self, kind: str, message: str):
         super().__init__(message)
         self.kind = kind
+
+
+def described(error: Exception) -> str:
+    """Return an error in a line, with the name of its type if that says anything."""
+    own = isinstance(error, Misbehaviour)
+    return str(error) if own else f"{type(error).__name__}: {first_line(error)}"
 
 
 def misbehaviour_of(value: object, x: Tensor) -> Misbehaviour | None:

@@ -25,6 +25,7 @@ from flowmaps.testing.properties import (
     Conserved,
     Density,
     Equivariance,
+    PushForward,
     Symplecticity,
     standard,
 )
@@ -48,6 +49,7 @@ def verify(
     symmetries: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     symplectic: bool = False,
     log_density: Callable[..., Tensor] | None = None,
+    samples: Callable[..., Tensor] | None = None,
     difference: Callable[[Tensor, Tensor], Tensor] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     event_shape: Sequence[int] | None = None,
@@ -82,7 +84,8 @@ def verify(
         conserved: quantities ``I(t, x)`` that the flow conserves, by name.
         symmetries: maps ``g(x)`` of batches of states that commute with the flow, by name.
         symplectic: whether the flow is, in (positions, momenta).
-        log_density: ``log p_t(x)`` of a law that the flow carries along.
+        log_density: ``log p_t(x)``, as ``(t, x)``, of a law that the flow carries along.
+        samples: ``samples(t, n, generator)`` of such a law, n states at one time t.
         difference: ``difference(a, b)`` of two states, where that is not a - b, as for angles.
         expected_failures: reasons by the name of a property; one that passes nevertheless fails.
         event_shape: of one state, where that is not one axis of the domain's coordinates.
@@ -111,11 +114,11 @@ def verify(
     space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
     _check(flow_map, field, derivatives, seconds)
     points = as_count(points, "points")
-    facts = {"symplectic"} if symplectic else set()
     measured = [*standard(), *([Symplecticity()] if symplectic else []), *properties]
     measured += [Conserved(label, one) for label, one in (conserved or {}).items()]
     measured += [Equivariance(label, one) for label, one in (symmetries or {}).items()]
     measured += [] if log_density is None else [Density(log_density)]
+    measured += [] if samples is None else [PushForward(samples)]
     expected = dict(expected_failures or {})
     _check_names("expected_failures", expected, measured)
     if only is not None:
@@ -126,7 +129,6 @@ def verify(
         field,
         space,
         "none" if dtype in (torch.bfloat16, torch.float16) else derivatives,
-        {},
         torch.sub if difference is None else difference,
     )
     allowance = _budget(flow_map) if budget is None else as_budget(budget)
@@ -135,7 +137,7 @@ def verify(
     draw = space.draw(points, seed)
     if field is not None:
         probe_once(field, draw.s, draw.t, draw.x, draw.condition)
-    session = Session(view, draw, allowance, atol, expected, facts, seconds, shrink)
+    session = Session(view, draw, allowance, atol, expected, seconds, shrink)
     found = session.run(measured)
     outcome, reason = verdict(found, field is not None)
     told = {

@@ -34,7 +34,6 @@ class View:
         field: ``b(t, x)`` or ``b(t, x, condition)``, or None.
         space: what draws come from.
         derivatives: "forward", "differences" or "none".
-        facts: what the user knows of the flow, by name, such as conserved quantities.
         difference: how far two states are apart, ``difference(a, b)``; a - b unless states are
             periodic.
         nodes: of quadratures.
@@ -45,7 +44,6 @@ class View:
     field: Field | None
     space: Space
     derivatives: str
-    facts: dict[str, Any]
     difference: Callable[[Tensor, Tensor], Tensor] = torch.sub
     nodes: int = 24
     step: float = 1e-3
@@ -113,8 +111,8 @@ class _Shake:
             # numpy's generator, for torch's is refused inside vmap
             generator = np.random.default_rng((self.seed, len(self._patterns)))
             uniform = torch.from_numpy(generator.uniform(-0.5, 0.5, shape))
-            self._patterns[shape] = (uniform + uniform.sign() / 2).to(like.device)
-        return self._patterns[shape].to(like.dtype)
+            self._patterns[shape] = uniform + uniform.sign() / 2
+        return self._patterns[shape].to(like)
 
     def state(self, x: Tensor, scale: Tensor) -> Tensor:
         """Move a state by the amount, relative to itself and to a scale (batch,)."""

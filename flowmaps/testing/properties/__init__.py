@@ -8,7 +8,11 @@ from flowmaps.testing.properties._conduct import (
     InputKept,
     UnderVmap,
 )
-from flowmaps.testing.properties._consistency import ConditionRespected, DtypeConsistency
+from flowmaps.testing.properties._consistency import (
+    ConditionRespected,
+    DeviceConsistency,
+    DtypeConsistency,
+)
 from flowmaps.testing.properties._derivatives import DerivativeHonesty, ModesAgree
 from flowmaps.testing.properties._equations import (
     Eulerian,
@@ -19,9 +23,9 @@ from flowmaps.testing.properties._equations import (
     Tangent,
     TangentReached,
 )
+from flowmaps.testing.properties._law import Density, PushForward
 from flowmaps.testing.properties._structure import (
     Conserved,
-    Density,
     Equivariance,
     GronwallBound,
     Liouville,
@@ -36,6 +40,7 @@ __all__ = [
     "Density",
     "DerivativeHonesty",
     "Determinism",
+    "DeviceConsistency",
     "DtypeConsistency",
     "Equivariance",
     "Eulerian",
@@ -50,6 +55,7 @@ __all__ = [
     "Liouville",
     "ModesAgree",
     "OrderPreservation",
+    "PushForward",
     "Reached",
     "Semigroup",
     "Symplecticity",
@@ -76,6 +82,7 @@ def standard() -> tuple:
         UnderVmap(),
         ConditionRespected(),
         DtypeConsistency(),
+        DeviceConsistency(),
         Identity(),
         Semigroup(),
         Inverse(),

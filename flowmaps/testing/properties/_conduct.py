@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._typing import PerSample, State
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
+from flowmaps.testing._subject import described
 from flowmaps.testing._view import View, size
 
 __all__ = ["BatchConsistency", "Determinism", "Finite", "InputKept", "UnderVmap"]
@@ -85,6 +86,10 @@ class UnderVmap(Property):
         arguments = (draw.s, draw.t, draw.x, draw.condition)
         axes = (0, 0, 0, None if draw.condition is None else 0)
         return torch.func.vmap(single, in_dims=axes)(*arguments).detach() - whole
+
+    def excused(self, error: Exception) -> str | None:
+        """Return that the map cannot be called under vmap, which no flow map has to be."""
+        return f"no vmap: {described(error)}"
 
     def scale(self, view: View, draw: Draw) -> PerSample:
         """Return the size of the states, and by how much relative errors move the end."""

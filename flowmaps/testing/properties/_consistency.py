@@ -1,5 +1,6 @@
 """Whether condition, precision and device change what they should and nothing else."""
 
+import copy
 from typing import final
 
 import torch
@@ -8,9 +9,10 @@ from torch.utils import _pytree as pytree
 
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
+from flowmaps.testing._subject import Misbehaviour, described
 from flowmaps.testing._view import View, evaluate, size
 
-__all__ = ["ConditionRespected", "DtypeConsistency"]
+__all__ = ["ConditionRespected", "DeviceConsistency", "DtypeConsistency"]
 
 _NOTICEABLE = 1e-3
 
@@ -62,6 +64,38 @@ class DtypeConsistency(Property):
         if isinstance(module, nn.Module) and any(True for _ in module.parameters()):
             return "the map's parameters have one precision"
         return None
+
+    def excused(self, error: Exception) -> str | None:
+        """Return that the map takes one precision alone, if it raises for the other."""
+        raised = isinstance(error, Misbehaviour) and error.kind == "raises"
+        return f"of one precision: {error}" if raised else None
+
+
+@final
+class DeviceConsistency(Property):
+    """The values on an accelerator are those on the CPU, up to rounding."""
+
+    name, kind, cost = "device consistency", "conduct", 16
+
+    def residual(self, view: View, draw: Draw) -> Tensor:
+        """Return the values on the states' own device less those on the CPU."""
+        there = view.map(draw.s, draw.t, draw.x, draw.condition)
+        on_cpu = copy.deepcopy(view.map).cpu()
+        s, _, t, x, _, condition = pytree.tree_map(_on_cpu, tuple(draw))
+        return view.difference(there, on_cpu(s, t, x, condition).to(there.device))
+
+    def missing(self, view: View) -> str | None:
+        """Return that states lie on the CPU, with nothing to compare it with."""
+        return "states are on the CPU" if view.space.device.type == "cpu" else None
+
+    def excused(self, error: Exception) -> str | None:
+        """Return that the map works on one device alone, if it raises on the other."""
+        wrong = isinstance(error, Misbehaviour) and error.kind != "raises"
+        return None if wrong else f"of one device: {described(error)}"
+
+
+def _on_cpu(leaf: Tensor | None) -> Tensor | None:
+    return None if leaf is None else leaf.cpu()
 
 
 def _single(leaf: Tensor | None) -> Tensor | None:

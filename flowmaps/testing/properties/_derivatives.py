@@ -29,7 +29,7 @@ class DerivativeHonesty(Property):
 
     name, kind, units = "derivative honesty", "derivatives", "velocity"
     requires = frozenset({"forward derivatives"})
-    approximate, cost, unresolved = True, 4, 4.0
+    approximate, cost = True, 4
 
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return the differences in s, t and x side by side, (batch, 3, *event)."""
@@ -46,6 +46,10 @@ class DerivativeHonesty(Property):
             for one in tangents
         ]
         return torch.stack([super().scale(view, draw), *sizes]).nan_to_num(posinf=0.0).amax(0)
+
+    def resolution(self, draw: Draw) -> float:
+        """Return what rounding takes from differences, whose steps are not infinitely small."""
+        return 4 * torch.finfo(draw.x.dtype).eps ** 0.5
 
     def code(self, arguments: str) -> str:
         """Return the derivatives in both times beside differences of values."""

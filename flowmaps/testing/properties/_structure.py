@@ -17,19 +17,19 @@ from flowmaps.testing._view import View, size
 
 __all__ = [
     "Conserved",
-    "Density",
     "Equivariance",
     "GronwallBound",
     "Liouville",
     "OrderPreservation",
     "Symplecticity",
+    "too_many",
 ]
 
 _MOST = 8
 """Components up to which whole Jacobians are taken."""
 
 
-def _too_many(view: View) -> str | None:
+def too_many(view: View) -> str | None:
     if view.space.domain.dim > _MOST:
         return f"takes whole Jacobians, which is done up to {_MOST} components"
     return None
@@ -70,7 +70,7 @@ class Liouville(Property):
 
     def missing(self, view: View) -> str | None:
         """Return why whole Jacobians are not taken."""
-        return _too_many(view)
+        return too_many(view)
 
     def code(self, arguments: str) -> str:
         """Return the call of ``flowmaps.residuals``."""
@@ -82,7 +82,7 @@ class Symplecticity(Property):
     """DX^T J DX = J, for states (q, p) of positions and then as many momenta."""
 
     name, units = "symplecticity", "number"
-    requires = frozenset({"forward derivatives", "symplectic"})
+    requires = frozenset({"forward derivatives"})
 
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return DX^T J DX - J, (batch, n, n)."""
@@ -99,7 +99,7 @@ class Symplecticity(Property):
     def missing(self, view: View) -> str | None:
         """Return why there is no symplectic form."""
         odd = view.space.domain.dim % 2
-        return "states have an odd number of components" if odd else _too_many(view)
+        return "states have an odd number of components" if odd else too_many(view)
 
     def _jacobian(self, view: View, draw: Draw) -> Tensor:
         s, _, t, x = draw[:4]
@@ -189,7 +189,7 @@ class GronwallBound(Property):
 
     def missing(self, view: View) -> str | None:
         """Return why whole Jacobians are not taken."""
-        return _too_many(view)
+        return too_many(view)
 
 
 def _norms(field: Any, t: Tensor, x: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
@@ -228,38 +228,3 @@ class OrderPreservation(Property):
         if view.difference is not torch.sub:
             return "states have a difference of their own"
         return None if view.space.domain.dim == 1 else "states have more than one component"
-
-
-@final
-class Density(Property):
-    """log p_t(X_{s,t}(x)) + log|det DX_{s,t}(x)| = log p_s(x): the flow carries one law along.
-
-    Args:
-        log_density: ``log p_t(x)`` as a function ``(t, x)`` or ``(t, x, condition)``, (batch,).
-    """
-
-    name, units = "push-forward of the density", "number"
-    requires = frozenset({"forward derivatives"})
-
-    def __init__(self, log_density: Callable[..., Tensor]):
-        self.log_density = log_density
-
-    def residual(self, view: View, draw: Draw) -> Tensor:
-        """Return the difference of both sides, (batch,)."""
-        s, _, t, x, _, condition = draw
-        extra = () if condition is None else (condition,)
-        y = view.map(s, t, x, condition)
-        with independent_derivatives():
-            change = log_det(view.map, s, t, x, condition)
-        later = self.log_density(t.to(x.dtype), y, *extra)
-        return later + change - self.log_density(s.to(x.dtype), x, *extra)
-
-    def scale(self, view: View, draw: Draw) -> Tensor:
-        """Return 1 + |log p_s(x)|, (batch,)."""
-        extra = () if draw.condition is None else (draw.condition,)
-        own = self.log_density(draw.s.to(draw.x.dtype), draw.x, *extra)
-        return 1 + size(own).nan_to_num(posinf=0.0)
-
-    def missing(self, view: View) -> str | None:
-        """Return why whole Jacobians are not taken."""
-        return _too_many(view)
