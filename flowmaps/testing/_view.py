@@ -22,7 +22,7 @@ def size(a: Tensor) -> PerSample:
     """Return the largest absolute entry of every sample, float64; infinite where one is NaN."""
     flat = a.detach().double().abs().reshape(len(a), -1)
     largest = flat.amax(1) if flat.shape[1] else flat.new_zeros(len(a))
-    return largest.nan_to_num(nan=torch.inf)
+    return largest.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ def _end(view: View, draw: Draw) -> State:
     return view.map(draw.s, draw.t, draw.x, draw.condition).detach()
 
 
+def _apart(a: State, b: State) -> State:
+    """Return a - b; zero where both are the same infinity or NaN: ``Finite`` tells of these."""
+    same = (a == b) | (torch.isnan(a) & torch.isnan(b))
+    return torch.where(same, 0.0, a - b)
+
+
 @final
 class Determinism(Property):
     """The same arguments give the same value, also after other arguments of the same shape."""
@@ -38,7 +44,7 @@ class Determinism(Property):
         again = _end(view, draw)
         backwards = draw.take(torch.arange(len(draw.x) - 1, -1, -1, device=draw.x.device))
         turned = _end(view, backwards._replace(x=draw.x)).flip(0)
-        return torch.stack([again - first, turned - between], dim=1)
+        return torch.stack([_apart(again, first), _apart(turned, between)], dim=1)
 
 
 @final
@@ -65,7 +71,7 @@ class BatchConsistency(Property):
         order = torch.randperm(n, generator=torch.Generator().manual_seed(n)).to(draw.x.device)
         turned = torch.empty_like(whole).index_copy(0, order, _end(view, draw.take(order)))
         single = torch.cat([_end(view, draw.take([k])) for k in range(n)])
-        return torch.stack([turned - whole, single - whole], dim=1)
+        return torch.stack([_apart(turned, whole), _apart(single, whole)], dim=1)
 
 
 @final
@@ -85,7 +91,7 @@ class UnderVmap(Property):
 
         arguments = (draw.s, draw.t, draw.x, draw.condition)
         axes = (0, 0, 0, None if draw.condition is None else 0)
-        return torch.func.vmap(single, in_dims=axes)(*arguments).detach() - whole
+        return _apart(torch.func.vmap(single, in_dims=axes)(*arguments).detach(), whole)
 
     def excused(self, error: Exception) -> str | None:
         """Return that the map cannot be called under vmap, which no flow map has to be."""
@@ -106,25 +112,13 @@ class InputKept(Property):
     conditioned = False
 
     def residual(self, view: View, draw: Draw) -> Tensor:
-        """Return the state after a call less that before, and the times likewise."""
-        s, t, x = draw.s.clone(), draw.t.clone(), draw.x.clone()
-        condition = pytree.tree_map(
-            lambda leaf: None if leaf is None else leaf.clone(), draw.condition
-        )
-        view.map.given(s, t, x, condition)  # pyright: ignore[reportCallIssue]
-        moved = [
-            (x - draw.x).reshape(len(x), -1),
-            (s - draw.s)[:, None].to(x.dtype),
-            (t - draw.t)[:, None].to(x.dtype),
-        ]
-        for now, before in zip(
-            pytree.tree_leaves(condition),
-            pytree.tree_leaves(draw.condition),
-            strict=True,
-        ):
-            if now is not None:
-                moved.append((now - before).reshape(len(x), -1).to(x.dtype))
-        return torch.cat(moved, dim=1)
+        """Return 1 for every number that a call has changed, of states, times and condition."""
+        before = draw.s, draw.t, draw.x, draw.condition
+        after = pytree.tree_map(lambda leaf: None if leaf is None else leaf.clone(), before)
+        view.map.given(*after)  # pyright: ignore[reportCallIssue]
+        pairs = zip(pytree.tree_leaves(after), pytree.tree_leaves(before), strict=True)
+        moved = [(now != then).reshape(len(now), -1) for now, then in pairs if now is not None]
+        return torch.cat(moved, dim=1).to(draw.x.dtype)
 
 
 def _alone(leaf: Tensor | None) -> Tensor | None:
