@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class PropertyReport:
         failing: the share of points at which more than allowed was found.
         outside: the share of points outside the declared domain.
         counterexample: the simplest point found at which it fails.
+        by_derivatives: whether derivatives of the map enter it.
         draw, value, ratio: the points, the residuals there and these over what is allowed.
     """
 
@@ -57,9 +58,19 @@ class PropertyReport:
     outside: float = 0.0
     seconds: float = 0.0
     counterexample: Counterexample | None = None
+    by_derivatives: bool = False
     draw: Draw | None = field(default=None, repr=False)
     value: Tensor | None = field(default=None, repr=False)
     ratio: Tensor | None = field(default=None, repr=False)
+
+    def expected(self, reason: str) -> PropertyReport:
+        """Return what this is once the property was expected to fail, for a reason."""
+        if self.status == "failed":
+            return replace(self, status="expected failure", reason=reason)
+        if self.status == "passed":
+            text = f"passed, but was expected to fail: {reason}"
+            return replace(self, status="failed", reason=text)
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""

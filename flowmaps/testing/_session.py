@@ -32,7 +32,6 @@ class Session:
     draw: Draw
     budget: Budget
     atol: float
-    expected: dict[str, str]
     seconds: float | None
     shrink: bool
     honest: bool = True
@@ -52,9 +51,8 @@ class Session:
         found = [PropertyReport("call", "conduct", "passed", points=2)]
         for k, one in enumerate(measured):
             left = None if end is None else (end - time.monotonic()) / (len(measured) - k)
-            found.append(self._expected(self._measured(one, left)))
-            doubtful = "failed", "expected failure", "inconclusive"
-            if one.name == "derivative honesty" and found[-1].status in doubtful:
+            found.append(replace(self._measured(one, left), by_derivatives=_differentiates(one)))
+            if one.name == "derivative honesty" and found[-1].status in ("failed", "inconclusive"):
                 self.honest = False
         return found
 
@@ -132,8 +130,8 @@ class Session:
         elif outside > 0:
             status = "inconclusive"
             reason = f"{outside:.1%} of the points reached are outside the declared domain"
-        needs = {"derivatives", "forward derivatives"} & one.requires
-        if status == "passed" and needs and not self.honest and one.kind != "derivatives":
+        unfounded = _differentiates(one) and not self.honest and one.kind != "derivatives"
+        if status == "passed" and unfounded:
             status, reason = "inconclusive", "the map's derivatives are not those of its values"
         finite = got.value.clamp_max(torch.finfo(torch.float64).max)
         return PropertyReport(
@@ -184,16 +182,9 @@ class Session:
         names = "s, t, x" if draw.condition is None else "s, t, x, condition"
         return Counterexample(worst, float(at.ratio), float(at.value), one.code(names), simple)
 
-    def _expected(self, report: PropertyReport) -> PropertyReport:
-        if report.name not in self.expected:
-            return report
-        reason = self.expected[report.name]
-        if report.status == "failed":
-            return replace(report, status="expected failure", reason=reason)
-        if report.status == "passed":
-            text = f"passed, but was expected to fail: {reason}"
-            return replace(report, status="failed", reason=text)
-        return report
+
+def _differentiates(one: Property) -> bool:
+    return bool({"derivatives", "forward derivatives"} & one.requires)
 
 
 def _raised(one: Property, error: Exception) -> PropertyReport:
@@ -204,7 +195,7 @@ def _raised(one: Property, error: Exception) -> PropertyReport:
     if one.kind == "derivatives":
         cure = 'choose derivatives="differences" or "none"'
         return PropertyReport(one.name, one.kind, "failed", f"no forward mode: {text}; {cure}")
-    if {"derivatives", "forward derivatives"} & one.requires:
+    if _differentiates(one):
         return PropertyReport(one.name, one.kind, "inconclusive", f"no forward mode: {text}")
     if isinstance(error, FlowMapError):
         return PropertyReport(one.name, one.kind, "inconclusive", text)

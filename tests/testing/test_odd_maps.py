@@ -50,3 +50,28 @@ def test_conditions_may_be_labels(spin: SimpleNamespace, pool: Tensor) -> None:
     conditions = {"class": pool, "none": None}
     assert spin.verify(decay, field, conditions=conditions).verdict == "flow map of the field"
     assert spin.verify(writes, field, conditions=conditions)["input not mutated"].worst > 1
+
+
+def test_what_was_expected_does_not_change_the_verdict(spin: SimpleNamespace) -> None:
+    report = spin.verify(spin.flow_map, expected_failures={"semigroup": "none", "tangent": "none"})
+    assert not report.passed and report.verdict == "flow map of the field"
+    honest = {"derivative honesty": "said to be a black box"}
+    report = spin.verify(spin.flow_map, expected_failures=honest)
+    assert report["lagrangian"].status == "passed", report["lagrangian"].reason
+
+
+def test_derivatives_that_are_not_there_do_not_make_it_another_field(spin: SimpleNamespace) -> None:
+    """The values are those of the field: what fails is what derivatives enter alone."""
+    report = spin.verify(lambda s, t, x: spin.flow_map(s, t, x).detach())
+    assert report["integral lagrangian"].status == "passed"
+    assert report["lagrangian"].status == "failed"
+    assert report.verdict == "inconclusive" and report.reason.startswith("derivative honesty")
+
+
+def test_a_claim_about_a_flow_may_be_wrong_itself(spin: SimpleNamespace) -> None:
+    claims: dict[str, Any] = {"conserved": {"height": lambda t, x: x[:, 1]}}
+    report = spin.verify(spin.flow_map, **claims)
+    assert not report.passed and report.verdict == "inconclusive"
+    assert "a complete set, but" in report.reason and "conserves height" in report.reason
+    report = spin.verify(spin.flow_map, None, **claims)
+    assert report.verdict == "a flow" and "another field" not in report.reason
