@@ -165,6 +165,7 @@ def _relative(
         off = max(off, slow)  # they are made of Jacobians
     relative = rounding(prop.dtype(draw)) + off + budget.absolute / typical
     rest = prop.resolution(draw) * scale
+    rest = rest + rounding(prop.dtype(draw)) * getattr(view.typical, prop.units)
     if prop.units == "velocity":
         rest = rest + slow * scale
         if budget.order and prop.kind == "field":

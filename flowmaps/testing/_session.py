@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,8 @@ __all__ = ["Session"]
 _PATIENCE, _IN_ALL = 2.0, 4.0
 """Seconds for the search of one simpler counterexample, and of all of them."""
 _EXAMPLES = 20
+_SAMPLE = 256
+"""Points that tell typical sizes."""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Session:
                 for one in measured
             ]
             return [first, *rest]
+        with suppress(Misbehaviour, FlowMapError):  # a finding of every property, if it happens
+            self.view = self.view.with_typical(self.draw.take(slice(0, _SAMPLE)))
         end = None if self.seconds is None else time.monotonic() + self.seconds
         found = [PropertyReport("call", "conduct", "passed", points=2)]
         for k, one in enumerate(measured):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -16,6 +16,14 @@ from flowmaps.testing._differences import difference_jvp
 from flowmaps.testing._draws import Draw, Space
 
 __all__ = ["View", "size"]
+
+
+class Typical(NamedTuple):
+    """Medians over a sample; a residual that is a number has none."""
+
+    state: float = 0.0
+    velocity: float = 0.0
+    number: float = 0.0
 
 
 def size(a: Tensor) -> PerSample:
@@ -38,6 +46,8 @@ class View:
             periodic.
         nodes: of quadratures.
         step: of differences, as a part of the window of times and of the size of states.
+        typical: size of states and of the field: what a formula adds and takes off again, and
+            rounds by, also where it gives next to nothing.
     """
 
     map: FlowMap
@@ -47,6 +57,13 @@ class View:
     difference: Callable[[Tensor, Tensor], Tensor] = torch.sub
     nodes: int = 24
     step: float = 1e-3
+    typical: Typical = Typical()
+
+    def with_typical(self, draw: Draw) -> "View":
+        """Return the same with the typical sizes, the medians, over a draw."""
+        with torch.no_grad():
+            sizes = self.state_scale(draw), self.velocity_scale(draw)
+        return replace(self, typical=Typical(*(float(a.median()) for a in sizes)))
 
     def coarser(self) -> "View":
         """Return the same with fewer nodes and longer steps, to tell the error of both."""

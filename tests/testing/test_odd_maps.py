@@ -75,3 +75,47 @@ def test_a_claim_about_a_flow_may_be_wrong_itself(spin: SimpleNamespace) -> None
     assert "a complete set, but" in report.reason and "conserves height" in report.reason
     report = spin.verify(spin.flow_map, None, **claims)
     assert report.verdict == "a flow" and "another field" not in report.reason
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_formulas_round_by_what_they_add_and_take_off(seed: int) -> None:
+    """Near its equilibria the logistic flow, and near zero relaxation, is a small difference."""
+
+    def logistic(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        growth = torch.exp(t - s)[:, None]
+        return x * growth / (1 + x * (growth - 1))
+
+    def relaxed(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return 1 + (x - 1) * torch.exp(s - t)[:, None]
+
+    options: dict[str, Any] = {"times": (0.0, 5.0), "seed": seed, "shrink": False}
+    unit = fm.testing.Box(0.0, 1.0)
+    report = fm.testing.verify(logistic, lambda t, x: x * (1 - x), unit, **options)
+    assert report.verdict == "flow map of the field", str(report)
+    rest = fm.testing.Points(torch.zeros(1, 2))
+    report = fm.testing.verify(relaxed, lambda t, x: 1 - x, rest, directions="forward", **options)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_condition_may_be_forgotten(dtype: torch.dtype) -> None:
+    """All relax to one, at rates of their own; and a short time at any rate leaves a state."""
+
+    def relaxed(s: Tensor, t: Tensor, x: Tensor, rate: Tensor) -> Tensor:
+        return (1 + (x - 1) * torch.exp(-rate * (t - s)[:, None])).to(x.dtype)
+
+    def drops(s: Tensor, t: Tensor, x: Tensor, rate: Tensor) -> Tensor:
+        return relaxed(s, t, x, torch.ones_like(rate))
+
+    options: dict[str, Any] = {
+        "conditions": fm.testing.Box(1.0, 2.0),
+        "directions": "forward",
+        "only": ["condition respected"],
+        "dtype": dtype,
+    }
+    for latest in (1.0, 100.0):
+        for flow, status in ((relaxed, "passed"), (drops, "failed")):
+            report = fm.testing.verify(
+                flow, lambda t, x, rate: rate * (1 - x), BOX, (0.0, latest), **options
+            )
+            assert report["condition respected"].status == status, (latest, flow)

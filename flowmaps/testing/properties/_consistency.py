@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from flowmaps._typing import Condition, Mask
+from flowmaps.testing._budget import rounding
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._subject import Misbehaviour, described
@@ -29,12 +31,22 @@ class ConditionRespected(Property):
         """Return 1 where the condition of another sample changes nothing and should, else 0."""
         s, _, t, x, _, condition = draw
         other = pytree.tree_map(lambda leaf: None if leaf is None else leaf.roll(1, 0), condition)
-        unchanged = size(view.map(s, t, x, other) - view.map(s, t, x, condition)) == 0
+        y = view.map(s, t, x, condition)
+        unchanged = size(view.map(s, t, x, other) - y) == 0
         if view.field is None:
             return (unchanged.all() & (s != t)).to(x.dtype)
-        own, another = (evaluate(view.field, s, x, each) for each in (condition, other))
-        differs = size(own - another) > _NOTICEABLE * torch.maximum(size(own), size(another))
-        return (unchanged & differs & (s != t)).to(x.dtype)
+        # At the end too: what relaxes to one state under every condition forgets its condition.
+        differs = _differs(view, s, x, draw, other) & _differs(view, t, y, draw, other)
+        return (unchanged & differs).to(x.dtype)
+
+
+def _differs(view: View, time: Tensor, x: Tensor, draw: Draw, other: Condition) -> Mask:
+    """Tell where another condition moves a state by more than rounding, in the span of a draw."""
+    assert view.field is not None
+    own, another = (evaluate(view.field, time, x, each) for each in (draw.condition, other))
+    gap, span = size(own - another), (draw.t - draw.s).abs()
+    there = gap > _NOTICEABLE * torch.maximum(size(own), size(another))
+    return there & (gap * span > rounding(x.dtype) * size(x))
 
 
 @final
