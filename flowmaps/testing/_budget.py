@@ -148,7 +148,7 @@ def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float 
     if len(rows):
         if not prop.alone:  # its residual is that of a batch
             rows = torch.arange(len(value), device=value.device)
-        more = _amplified(prop, view, draw.take(rows), relative)
+        more = _amplified(prop, view, draw.take(rows), relative, scale[rows])
         allowed = allowed.index_add(0, rows, more)
     return Measured(value, allowed, allowed > 0.5 * scale + atol)
 
@@ -175,8 +175,14 @@ def _relative(
     return relative, rest
 
 
-def _amplified(prop: Property, view: View, draw: Draw, relative: Tensor) -> PerSample:
-    """Return what is allowed for the condition of a residual, and for how it is computed."""
+def _amplified(
+    prop: Property, view: View, draw: Draw, relative: Tensor, scale: PerSample
+) -> PerSample:
+    """Return what is allowed for the condition of a residual, and for how it is computed.
+
+    That is anything where quadratures differ by more than what is compared: they do not see how
+    fast it changes, so their difference tells nothing of the error.
+    """
     residual = prop.residual(view, draw)
     condition = torch.zeros_like(size(residual))
     amount = torch.finfo(prop.dtype(draw)).eps ** 0.5
@@ -190,7 +196,9 @@ def _amplified(prop: Property, view: View, draw: Draw, relative: Tensor) -> PerS
     coarse = prop.residual(view.coarser(), draw)
     coarser = prop.residual(view.coarser().coarser(), draw)
     near, far = _change(coarse, residual), _change(coarser, coarse)
-    return relative * condition + torch.maximum(2 * near, far / 2)
+    error = torch.maximum(2 * near, far / 2)
+    unseen = prop.approximate & (error > 0.5 * scale) & torch.isfinite(size(residual))
+    return relative * condition + torch.where(unseen, torch.inf, error)
 
 
 def _change(a: Tensor, b: Tensor) -> PerSample:

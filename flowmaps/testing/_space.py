@@ -5,13 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
-from flowmaps._checks import brief, is_number
+from flowmaps._checks import as_count, brief, is_number
 from flowmaps.domains import Domain
 from flowmaps.maps import FlowMap, TimeSet
 from flowmaps.testing._draws import Space
 
 __all__ = ["space_of"]
+
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def space_of(
@@ -49,7 +52,7 @@ def space_of(
         )
     low, high = own.lower, own.upper
     if times is not None:
-        if len(times) != 2 or not all(is_number(a) for a in times):
+        if not _are_two_numbers(times):
             raise TypeError(f"times must be (earliest, latest), got {brief(times)}")
         low, high = max(low, float(times[0])), min(high, float(times[1]))
     if not -float("inf") < low < high < float("inf"):
@@ -57,7 +60,38 @@ def space_of(
             "times must be (earliest, latest), finite, with earliest < latest and within the map's "
             f"own, got {brief(times)} for a map of {own}"
         )
-    event = (domain.dim,) if event_shape is None else tuple(int(n) for n in event_shape)
+    if not isinstance(dtype, torch.dtype) or dtype not in _DTYPES:
+        known = ", ".join(map(str, _DTYPES))
+        raise TypeError(f"dtype must be one of {known}, got {brief(dtype)}")
+    event = (domain.dim,) if event_shape is None else _shape(event_shape)
+    _check_conditions(conditions)
     if torch.Size(event).numel() != domain.dim:
         raise ValueError(f"event_shape {event} does not have the domain's {domain.dim} coordinates")
     return Space(domain, (low, high), own, conditions, event, dtype, torch.device(device))
+
+
+def _are_two_numbers(times: Any) -> bool:
+    return hasattr(times, "__len__") and len(times) == 2 and all(is_number(a) for a in times)
+
+
+def _shape(event_shape: Any) -> tuple[int, ...]:
+    if not isinstance(event_shape, Sequence) or isinstance(event_shape, str):
+        raise TypeError(f"event_shape must be a tuple of numbers, got {brief(event_shape)}")
+    return tuple(as_count(n, "event_shape") for n in event_shape)
+
+
+def _check_conditions(conditions: Any) -> None:
+    """Raise unless conditions can be drawn from."""
+    if conditions is None or isinstance(conditions, Domain):
+        return
+    if callable(conditions) and not isinstance(conditions, torch.Tensor):
+        return
+    leaves = [leaf for leaf in pytree.tree_leaves(conditions) if leaf is not None]
+    if not leaves or not all(isinstance(leaf, torch.Tensor) for leaf in leaves):
+        raise TypeError(
+            "conditions must be a domain of rows, a tensor or a pytree of tensors, or a function "
+            f"(n, generator) that returns n rows, got {brief(conditions)}"
+        )
+    shapes = [tuple(leaf.shape) for leaf in leaves]
+    if not all(shape and shape[0] > 0 for shape in shapes) or len({n for n, *_ in shapes}) > 1:
+        raise ValueError(f"conditions must have rows, and as many in every leaf, got {shapes}")

@@ -13,6 +13,7 @@ from flowmaps._typing import Count, Field, Transport
 from flowmaps._version import __version__
 from flowmaps.domains import Domain
 from flowmaps.maps import FlowMap, NeuralFlowMap, SolverFlowMap, TimeSet
+from flowmaps.testing._arguments import check_options
 from flowmaps.testing._budget import Budget, as_budget
 from flowmaps.testing._property import Property
 from flowmaps.testing._report import VerificationReport
@@ -113,6 +114,10 @@ def verify(
     """
     space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
     _check(flow_map, field, derivatives, seconds)
+    claims = {"conserved": conserved, "symmetries": symmetries}
+    functions = {"log_density": log_density, "difference": difference}
+    check_options(properties, only, claims, functions, expected_failures, seed, atol)
+    seed = int(seed)
     points = as_count(points, "points")
     measured = [*standard(), *([Symplecticity()] if symplectic else []), *properties]
     measured += [Conserved(label, one) for label, one in (conserved or {}).items()]

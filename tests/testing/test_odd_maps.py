@@ -1,5 +1,6 @@
 """Maps of odd kinds: what they do wrong is named for what it is, what they do right is not."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,3 +120,61 @@ def test_a_condition_may_be_forgotten(dtype: torch.dtype) -> None:
                 flow, lambda t, x, rate: rate * (1 - x), BOX, (0.0, latest), **options
             )
             assert report["condition respected"].status == status, (latest, flow)
+
+
+@pytest.mark.parametrize("latest", [300.0, 1000.0])
+def test_what_a_quadrature_does_not_see_is_left_open(latest: float) -> None:
+    """A hundred turns within a span are more than its nodes can follow."""
+
+    def rotated(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        cos, sin = (t - s).cos(), (t - s).sin()
+        return torch.stack([cos * x[:, 0] - sin * x[:, 1], sin * x[:, 0] + cos * x[:, 1]], 1)
+
+    report = fm.testing.verify(
+        rotated, lambda t, x: torch.stack([-x[:, 1], x[:, 0]], 1), BOX, (0.0, latest), shrink=False
+    )
+    assert report["integral lagrangian"].status == "inconclusive"
+    assert report.verdict == "flow map of the field", str(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (dict(times=5), TypeError, "times must be"),
+        (dict(conditions=5), TypeError, "conditions must be"),
+        (dict(conditions=[1, 2]), TypeError, "conditions must be"),
+        (dict(conditions={}), TypeError, "conditions must be"),
+        (dict(conditions=torch.tensor(1.0)), ValueError, "conditions must have rows"),
+        (dict(conditions=torch.zeros(0, 1)), ValueError, "conditions must have rows"),
+        (dict(conditions=[torch.zeros(2), torch.zeros(3)]), ValueError, "conditions must have"),
+        (dict(properties=["semigroup"]), TypeError, "properties must be"),
+        (dict(properties=[fm.testing.properties.Identity]), TypeError, "properties must be"),
+        (dict(properties=fm.testing.properties.Identity()), TypeError, "properties must be"),
+        (dict(only="semigroup"), TypeError, "only must be names"),
+        (dict(only=[]), TypeError, "only must be names"),
+        (dict(conserved={"energy": 3}), TypeError, "conserved must map names"),
+        (dict(symmetries=[torch.neg]), TypeError, "symmetries must map names"),
+        (dict(log_density=3), TypeError, "log_density must be a function"),
+        (dict(difference=3), TypeError, "difference must be a function"),
+        (dict(expected_failures=["semigroup"]), TypeError, "expected_failures must map"),
+        (dict(expected_failures={"semigroup": 3}), TypeError, "expected_failures must map"),
+        (dict(event_shape=2), TypeError, "event_shape must be"),
+        (dict(event_shape=(-1, -2)), ValueError, "event_shape must be"),
+        (dict(dtype="float64"), TypeError, "dtype must be one of"),
+        (dict(dtype=torch.int64), TypeError, "dtype must be one of"),
+        (dict(seed=1.5), TypeError, "seed must be"),
+        (dict(atol=-1.0), ValueError, "atol must be"),
+        (dict(atol="x"), ValueError, "atol must be"),
+    ],
+)
+def test_wrong_use_is_told_before_the_first_call(
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    refused: Callable[..., None],
+) -> None:
+    def called(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        raise AssertionError("the map was called")
+
+    given = {"flow_map": called, "domain": BOX, "times": (0.0, 1.0), **options}
+    refused(lambda: fm.testing.verify(**given), error, message)
