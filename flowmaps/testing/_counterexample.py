@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from flowmaps._checks import time_like
 from flowmaps._typing import Mask
 from flowmaps.testing._draws import Draw
 
@@ -51,7 +52,7 @@ class Counterexample:
         s, u, t, x, _, condition = self.draw
         lines = ["import torch", "import flowmaps as fm", ""]
         times = (("s", s), ("u", u), ("t", t)) if " u, " in self.call else (("s", s), ("t", t))
-        lines.append(f"{', '.join(n for n, _ in times)} = {', '.join(_num(a) for _, a in times)}")
+        lines += [f"{name} = {_tensor(time_like(clock, x))}" for name, clock in times]
         lines.append(f"x = {_tensor(x)}")
         if condition is not None:
             lines.append(f"condition = {_shown(condition)}")
@@ -64,10 +65,6 @@ class Counterexample:
         point = {"s": s.item(), "u": u.item(), "t": t.item(), "x": x[0].tolist()}
         point["condition"] = condition.tolist() if isinstance(condition, Tensor) else None
         return {**point, "ratio": str(self.ratio), "value": str(self.value), "code": self.code()}
-
-
-def _num(a: Tensor) -> str:
-    return repr(a.item())
 
 
 def _tensor(x: Tensor) -> str:
