@@ -182,8 +182,15 @@ def doctor(
     ] = False,
     seconds: Annotated[
         float, typer.Option(min=1.0, help="After which such a probe is ended.")
-    ] = 180.0,
-    json: Annotated[Path | None, typer.Option(help="File to write the findings to.")] = None,
+    ] = 300.0,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Of torch.compile: inductor by default; aot_eager needs no compiler."),
+    ] = None,
+    json: asked.Json = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file that --json names.")
+    ] = False,
 ) -> None:
     """Probe a network for what breaks forward mode, compilation, low precision, distribution.
 
@@ -192,7 +199,7 @@ def doctor(
     from flowmaps.cli._doctor import Samples, examine
 
     samples = Samples(shape, condition_shape, classes, batch, dtype)
-    if not examine(Console(), network, samples, form, quick, seconds, json):
+    if not examine(Console(), network, samples, form, quick, seconds, backend, json, overwrite):
         raise typer.Exit(1)
 
 

@@ -1,10 +1,5 @@
 """What ``flowmaps doctor`` does."""
 
-import importlib
-import inspect
-import json
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +7,13 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor, nn
 
 from flowmaps._checks import first_line
+from flowmaps.cli._files import check_files, write_file
+from flowmaps.cli._named import foreign, imported
 from flowmaps.errors import UsageError
 from flowmaps.testing.doctor import Diagnosis, diagnose
 
@@ -59,24 +57,31 @@ def examine(
     form: str | None,
     quick: bool,
     seconds: float,
+    backend: str | None,
     path: Path | None,
+    overwrite: bool,
 ) -> bool:
     """Examine a network by its name, print a table, and tell whether it is healthy.
 
     Raises:
         UsageError: for a name that leads to no network, samples that cannot be, or a network that
-            takes other arguments.
-        OSError: if the JSON file cannot be written.
+            takes other arguments, or a file that is there already.
     """
+    check_files((path,), overwrite)
     x, condition = samples.draw()
-    network = _network(name).to(x.dtype)
-    try:
-        diagnosis = diagnose(network, x, condition, form=form, quick=quick, seconds=seconds)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name}: {first_line(error)}") from error
-    if path is not None:
-        path.write_text(json.dumps(diagnosis.to_dict(), indent=2) + "\n", encoding="utf-8")
+    network = _network(name)
+    options: dict[str, Any] = {"form": form, "quick": quick, "seconds": seconds}
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    off = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=off) as progress:
+        progress.add_task(f"examining {escape(name)}", total=None)
+        try:
+            diagnosis = diagnose(network.to(x.dtype), x, condition, backend=backend, **options)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{name}: {first_line(error)}") from error
     _show(console, name, diagnosis)
+    if path is not None:
+        write_file(path, diagnosis.to_json() + "\n")
     return diagnosis.healthy
 
 
@@ -92,22 +97,13 @@ def _sizes(text: str, option: str) -> tuple[int, ...]:
 
 def _network(name: str) -> nn.Module:
     """Return the module that MODULE:NETWORK names, made if it is a class or a function."""
-    module, colon, path = name.partition(":")
-    if not (module and colon and path):
-        raise UsageError(f"name the network as MODULE:NETWORK, such as models:net; got {name!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as python -m does
-    try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-        if not isinstance(found, nn.Module) and (inspect.isclass(found) or callable(found)):
+    found = imported(name, "the network")
+    if not isinstance(found, nn.Module) and callable(found):
+        with foreign(f"the network {name} cannot be made"):
             found = found()
-    except Exception as error:  # whatever a user's module does when it is imported
-        raise UsageError(f"{name}: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(found, nn.Module):
         got = type(found).__name__
-        raise UsageError(f"{name} is no torch.nn.Module and makes none, got {got}")
+        raise UsageError(f"the network {name} is no torch.nn.Module and makes none, got {got}")
     return found
 
 

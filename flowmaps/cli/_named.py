@@ -1,9 +1,14 @@
 """From words on the command line to objects: imported ones, boxes, saved maps."""
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 import flowmaps as fm
 from flowmaps._checks import first_line
@@ -11,7 +16,7 @@ from flowmaps.cli._runs import open_run
 from flowmaps.domains import Box
 from flowmaps.errors import FlowMapError, UsageError
 
-__all__ = ["box_or_object", "imported", "map_of", "numbers"]
+__all__ = ["box_or_object", "foreign", "imported", "map_of", "numbers"]
 
 
 def imported(name: str, what: str) -> Any:
@@ -27,24 +32,48 @@ def imported(name: str, what: str) -> Any:
     module, _, path = name.partition(":")
     if not module or not path:
         raise UsageError(f"{what} takes MODULE:OBJECT, such as my_maps:flow_map; got {name!r}")
+    _check_dotted(module, f"{what} {name}")
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
+        sys.path.insert(0, here)  # as python -m does
+    with foreign(f"{what} {name}: {module!r} cannot be imported from {here}"):
         found = import_module(module)
-    except Exception as error:  # a user's module may raise anything
-        raise UsageError(
-            f"{what} {name}: {module!r} cannot be imported from {here} "
-            f"({type(error).__name__}: {first_line(error)})"
-        ) from error
     for part in path.split("."):
-        if not hasattr(found, part):
-            public = [one for one in vars(found) if not one.startswith("_")][:10]
+        with foreign(f"{what} {name}: {part!r} cannot be read"):
+            there = hasattr(found, part)
+        if not there:
+            public = [one for one in dir(found) if not one.startswith("_")][:10]
             raise UsageError(
                 f"{what} {name}: there is no {part!r} in {module}; it has {', '.join(public)}"
             )
         found = getattr(found, part)
     return found
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Turn whatever a user's code raises into one sentence; an exit of its own among it."""
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:  # it comes from outside
+            raise
+        raise UsageError(
+            f"{what}: it ends the program ({stop.code}); put what runs as a script below "
+            'if __name__ == "__main__":'
+        ) from stop
+    except Exception as error:
+        raise UsageError(f"{what} ({type(error).__name__}: {first_line(error)})") from error
+
+
+def _check_dotted(module: str, what: str) -> None:
+    if all(part.isidentifier() for part in module.split(".")):
+        return
+    plain = module.removesuffix(".py").replace("/", ".").strip(".")
+    raise UsageError(
+        f"{what}: name the module by its dotted path from the current folder, such as "
+        f"{plain or 'package.module'}; got {module!r}"
+    )
 
 
 def map_of(name: str, field: Any) -> Any:
@@ -60,7 +89,10 @@ def map_of(name: str, field: Any) -> Any:
     folder = Path(name)
     if not folder.is_dir():
         if ":" in name:
-            return imported(name, "the map")
+            found = imported(name, "the map")
+            if isinstance(found, type) and issubclass(found, nn.Module):
+                raise UsageError(f"the map {name} is a class; name an object made of it")
+            return found
         raise UsageError(
             f"there is no folder {name}; give that of a finished run or of a saved map, or "
             "MODULE:OBJECT"

@@ -3,7 +3,6 @@
 import math
 import re
 from importlib.util import find_spec
-from pathlib import Path
 from textwrap import indent
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import nn
 
 import flowmaps as fm
 from flowmaps._checks import first_line
+from flowmaps.cli._files import check_files, write_file
 from flowmaps.cli._named import box_or_object, imported, map_of, numbers
 from flowmaps.cli._verify_options import Asked, Files
 from flowmaps.errors import UsageError
@@ -42,10 +42,14 @@ def verify(console: Console, asked: Asked, files: Files) -> int:
     Raises:
         UsageError: for what cannot be verified as it was asked, or a file that is there already.
     """
-    _check_files(files)
+    check_files((files.json, files.html, files.markdown), files.overwrite)
     arguments = _arguments(asked)
-    if not arguments["shrink"]:
-        _say(console, "note: hypothesis is not installed: counterexamples are left as found")
+    if find_spec("hypothesis") is None:
+        _say(
+            console,
+            'note: hypothesis is not installed (pip install "flowmaps[testing]"): counterexamples '
+            "are left less simple than they could be",
+        )
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     off = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=off) as progress:
@@ -105,7 +109,6 @@ def _arguments(asked: Asked) -> dict[str, Any]:
         "seed": asked.seed,
         "seconds": asked.seconds,
         "dtype": _dtype(asked.dtype, flow_map),
-        "shrink": find_spec("hypothesis") is not None,
     }
 
 
@@ -159,16 +162,6 @@ def _show(console: Console, report: VerificationReport) -> None:
     console.print(verdict, highlight=False, soft_wrap=True)
 
 
-def _check_files(files: Files) -> None:
-    for path in (files.json, files.html, files.markdown):
-        if path is None:
-            continue
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder; give a file")
-        if path.exists() and not files.overwrite:
-            raise UsageError(f"{path} is there already; give another file, or --overwrite")
-
-
 def _write(console: Console, report: VerificationReport, files: Files) -> None:
     texts = (
         (files.json, lambda: report.to_json() + "\n"),
@@ -177,16 +170,8 @@ def _write(console: Console, report: VerificationReport, files: Files) -> None:
     )
     for path, text in texts:
         if path is not None:
-            _write_one(path, text())
+            write_file(path, text())
             _say(console, str(path.resolve()))
-
-
-def _write_one(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error}") from error
 
 
 def _say(console: Console, line: str) -> None:

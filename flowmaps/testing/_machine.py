@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 from torch import Tensor
 
 from flowmaps._checks import as_count
 from flowmaps._typing import Count, Transport
 from flowmaps.domains import Domain
 from flowmaps.testing._budget import Budget, as_budget
+from flowmaps.testing._hypothesis import (
+    HealthCheck,
+    Phase,
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+    settings,
+    st,
+)
 from flowmaps.testing._path import Gap, Path, Traveller
 from flowmaps.testing._report import NotAFlowMap
 from flowmaps.testing._space import space_of

@@ -29,6 +29,14 @@ def make_labelled():
     return fm.networks.MLP(dim=3, width=8, depth=1, classes=4)
 
 
+def ends():
+    raise SystemExit(4)
+
+
+def needs(a):
+    return field
+
+
 field = Field()
 number = 3
 """
@@ -56,10 +64,12 @@ def test_traps_end_with_one_and_healthy_networks_with_zero(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["doctor_models"], "MODULE:NETWORK"),
+        (["doctor_models"], "MODULE:OBJECT"),
         (["no_such_module:net"], "no_such_module"),
         (["doctor_models:nothing"], "nothing"),
         (["doctor_models:number"], "no torch.nn.Module"),
+        (["doctor_models:ends"], "it ends the program"),
+        (["doctor_models:needs"], "cannot be made"),
         (["doctor_models:field", "--shape", "3,x"], "--shape takes whole numbers"),
         (["doctor_models:field", "--dtype", "int8"], "--dtype is one of"),
         (["doctor_models:field", "--form", "song"], "form must be"),
@@ -69,3 +79,13 @@ def test_traps_end_with_one_and_healthy_networks_with_zero(command, tmp_path):
 )
 def test_wrong_use_is_one_sentence(declined, arguments, message):
     assert message in declined("doctor", *arguments, status=2)
+
+
+def test_files_are_not_overwritten(command, declined, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("precious")
+    arguments = ("doctor", "doctor_models:field", "--quick", "--json", path)
+    assert "--overwrite" in declined(*arguments, status=2)
+    assert path.read_text() == "precious"
+    assert command(*arguments, "--overwrite")[0] == 0
+    assert json.loads(path.read_text())["healthy"]

@@ -21,6 +21,19 @@ def decay(s, t, x):
 def chord(s, t, x):
     return x * (1 - (t - s))[:, None]
 
+class Net(torch.nn.Module):
+    pass
+
+
+class Holder:
+    @property
+    def inner(self):
+        raise RuntimeError("not yet")
+
+
+holder = Holder()
+
+
 def raising(t, x):
     raise IndexError("no such thing")
 """
@@ -32,6 +45,7 @@ def here(tmp_path, monkeypatch):
     """A folder with a user's module of a name of its own, which is where commands run."""
     name = "maps_" + tmp_path.name.replace("-", "_")
     (tmp_path / f"{name}.py").write_text(MODULE)
+    (tmp_path / f"{name}_ends.py").write_text("import sys; sys.exit(2)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     return name
@@ -123,6 +137,13 @@ def test_a_run(command, runs):
         (("no_such_module:f", *LINE), "'no_such_module' cannot be imported"),
         (("HERE:nothing", *LINE), "there is no 'nothing'"),
         (("HERE:", *LINE), "takes MODULE:OBJECT"),
+        ((".HERE:decay", *LINE), "by its dotted path from the current folder, such as HERE"),
+        (("a/HERE.py:decay", *LINE), "such as a.HERE; got"),
+        (("HERE_ends:decay", *LINE), "it ends the program (2)"),
+        (("HERE:holder.inner", *LINE), "RuntimeError: not yet"),
+        (("HERE:Net", *LINE), "is a class"),
+        (("HERE:decay", *LINE, "--json", "HERE.py/a.json"), "is no folder"),
+        (("HERE:decay", *LINE, "--json", "a", "--html", "a"), "named twice"),
         (("HERE:decay",), "give --domain"),
         (("HERE:decay", "--domain", "1:-1", "--times", "0,1"), "lower must be below upper"),
         (("HERE:decay", "--domain", "1,2", "--times", "0,1"), "--domain takes"),
@@ -139,7 +160,10 @@ def test_a_run(command, runs):
     ],
 )
 def test_wrong_use_is_status_2_and_one_sentence(declined, here, words, message):
-    words = [str(word).replace("HERE", here) for word in words]
+    words, message = (
+        [str(word).replace("HERE", here) for word in words],
+        message.replace("HERE", here),
+    )
     if words[0] == "nowhere":
         words += map(str, LINE)
     assert message in declined("verify", *words, status=2)

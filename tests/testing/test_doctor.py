@@ -127,6 +127,20 @@ class Spare(nn.Module):
         return h
 
 
+class MadeLate(nn.Module):
+    """Makes its layer when it is called."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not hasattr(self, "layer"):
+            self.layer = nn.Linear(8, 8)
+        return self.layer(h)
+
+
+def old_spectral_norm() -> nn.Module:
+    """A layer whose own hook writes its buffers."""
+    return nn.utils.spectral_norm(nn.Linear(8, 8))
+
+
 class NoGradient(nn.Module):
     def __init__(self):
         super().__init__()
@@ -185,6 +199,13 @@ SICK = {
     "random in eval": (lambda: Wrapped(at_random), ["determinism"], "part.inner"),
     "unused parameters": (Spare, ["gradients"], "part.unused"),
     "no_grad": (NoGradient, ["gradients"], "part"),
+    "overwrites what tanh needs": (
+        lambda: nn.ReLU(inplace=True),
+        ["forward mode", "gradients"],
+        "part",
+    ),
+    "writes buffers in a hook": (old_spectral_norm, ["buffers kept"], "part"),
+    "not finite": (lambda: Wrapped(lambda h: torch.log(h - 9.0)), ["call"], "part.inner"),
 }
 
 
@@ -225,6 +246,17 @@ SICK_IN_TIME = {
 }
 
 
+class Labelled(Plain):
+    """Looks a time up in a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, DIM)
+
+    def forward(self, s, t, x, condition=None):
+        return x * s[:, None] + self.table((9 * t).long())
+
+
 def examined(network: nn.Module, **options):
     torch.manual_seed(1)
     return diagnose(network.float(), torch.randn(7, DIM, dtype=torch.float32), **options)
@@ -257,8 +289,32 @@ class PlainField(nn.Module):
         return torch.tanh(self.layer(x))
 
 
+def hooked() -> nn.Module:
+    """A network whose hooks change what goes in and out; a replay must not do so twice."""
+    network = Plain(nn.Linear(8, 8))
+    network.enter.register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+    network.part.register_forward_hook(lambda module, args, output: 2 * output)
+    return network
+
+
+def with_nothing() -> nn.Module:
+    """A network with a parameter of no entries."""
+    network = Plain()
+    network.spare = nn.Parameter(torch.zeros(0, 3))
+    return network
+
+
+def shared() -> nn.Module:
+    layer = nn.Linear(8, 8)
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.ReLU(inplace=True), nn.Linear(8, 8))
+
+
 HEALTHY = {
     "plain": Plain,
+    "hooks": hooked,
+    "a parameter without entries": with_nothing,
+    "a layer used twice, a harmless write": lambda: Plain(shared()),
+    "weight norm": lambda: Plain(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))),
     "dropout": lambda: Plain(nn.Dropout(0.3)),
     "field": PlainField,
     "relu": lambda: Plain(nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.SiLU())),
@@ -300,6 +356,28 @@ def test_the_network_stays_as_it_was():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_hooks_run_once_in_a_replay():
+    """A module that is replayed by itself gets what it was given, before its own hooks."""
+    network = Plain(Wrapped(lambda h: torch.log(h + 2.5)))
+    network.part.inner.register_forward_pre_hook(lambda module, args: (args[0] - 1.0,))
+    assert examined(network, quick=True).healthy
+    seen = []
+    network.part.inner.register_forward_pre_hook(lambda module, args: seen.append(args[0].min()))
+    examined(network, quick=True)
+    assert min(seen) > -2.5
+
+
+def test_a_layer_made_late_is_named():
+    traps = examined(Plain(MadeLate()), quick=True)["buffers kept"]
+    assert [trap.module for trap in traps] == ["part"]
+    assert "parameter part.layer.weight" in traps[0].seen
+
+
+def test_times_looked_up_are_told_so():
+    [trap] = examined(Labelled(), quick=True)["times"]
+    assert trap.module == "" and ".long()" in trap.cure
+
+
 def test_all_parts_at_fault_are_named():
     part = nn.Sequential(nn.LayerNorm(8), nn.Tanh(), nn.LayerNorm(8))
     assert [trap.module for trap in examined(Plain(part), quick=True)["norms"]] == [
@@ -331,5 +409,14 @@ def test_wrong_use_is_refused(refused):
     refused(lambda: diagnose(network, x, times=(1.0, 0.0)), ValueError, "finite and ascending")
     refused(lambda: diagnose(network, x, times=3.0), TypeError, "times must be two numbers")
     refused(lambda: diagnose(nn.Linear(DIM, DIM), x), ValueError, "cannot be called as")
+    bad = x.clone()
+    bad[1] = float("nan")
+    refused(lambda: diagnose(network, bad), ValueError, "not finite in samples")
+    refused(lambda: diagnose(Plain(nn.LazyLinear(8)), x), ValueError, "part.weight.*call it once")
+    scripted = torch.jit.trace(nn.Linear(8, 8), torch.zeros(1, 8))
+    refused(lambda: diagnose(Plain(scripted), x), ValueError, "'part' is compiled by TorchScript")
+    replaced, method = Plain(), Plain().forward
+    replaced.forward = lambda *args: method(*args)
+    refused(lambda: diagnose(replaced, x), ValueError, "was replaced on the object")
     network.kept = (network.enter.weight * 2).sum()
     refused(lambda: diagnose(network, x), ValueError, "cannot be copied")

@@ -1,5 +1,6 @@
 """The doctor's probes in processes of their own: compilation, data parallelism, time-outs."""
 
+import os
 import time
 
 import pytest
@@ -9,6 +10,10 @@ from torch import Tensor, nn
 import flowmaps as fm
 from flowmaps.testing import diagnose
 from flowmaps.testing.doctor._apart import run_apart
+from flowmaps.testing.doctor._compilation import examine_compilation
+from flowmaps.testing.doctor._fresh import NotPortable, run_fresh
+from flowmaps.testing.doctor._patient import Patient
+from flowmaps.testing.doctor._probe import Settings
 
 DIM = 4
 
@@ -87,12 +92,41 @@ def test_our_network_is_healthy():
     assert diagnosis["compilation"][0].status == diagnosis["data parallel"][0].status == "fine"
 
 
+def test_inductor_is_met_in_a_fresh_interpreter():
+    network = fm.networks.MLP(dim=2, width=8, depth=1).float()
+    [found] = _compilation(network)
+    assert found.status == "fine" and found.seen.startswith("inductor, fullgraph"), found
+
+
+def test_what_keeps_inductor_away_is_said(monkeypatch):
+    """Without a compiler, and for a network that pickle does not take to another interpreter."""
+    network = fm.networks.MLP(dim=2, width=8, depth=1).float()
+    network.note = lambda: None
+    [found] = _compilation(network)
+    assert found.status == "fine" and found.seen.startswith("aot_eager, fullgraph"), found
+    assert "inductor was NOT tried" in found.seen and "fresh interpreter" in found.seen
+    del network.note
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+    [found] = _compilation(network)
+    assert "there is no C++ compiler" in found.seen and found.status == "fine", found
+
+
+def _compilation(network):
+    x = torch.randn(5, 2, dtype=torch.float32)
+    patient = Patient(network, x, None, None, (0.0, 1.0), 0)
+    with torch.compiler.set_stance("force_eager"):
+        return examine_compilation(patient, Settings())
+
+
 @pytest.mark.slow
 def test_our_image_network_is_healthy():
     network = fm.networks.UNet(
         (1, 4, 4), width=8, blocks=1, multipliers=(1,), attention=(4,), heads=2
     )
-    diagnosis = diagnose(network.float(), torch.randn(5, 1, 4, 4, dtype=torch.float32))
+    diagnosis = diagnose(
+        network.float(), torch.randn(5, 1, 4, 4, dtype=torch.float32), backend="aot_eager"
+    )
     assert diagnosis.healthy, str(diagnosis)
     assert diagnosis["compilation"][0].status == diagnosis["data parallel"][0].status == "fine"
 
@@ -102,6 +136,17 @@ def test_what_hangs_is_ended():
     with pytest.raises(TimeoutError, match="did not end within 0.5 s"):
         run_apart(_sleep, [(60.0,)], 0.5)
     assert time.monotonic() - began < 30
+
+
+def test_a_fresh_interpreter_ends_in_time_and_tells():
+    with pytest.raises(TimeoutError, match=r"did not end within 0.2 s"):
+        run_fresh(time.sleep, (60.0,), 0.2)
+    with pytest.raises(RuntimeError, match="ended with status 7"):
+        run_fresh(os._exit, (7,), 60.0)
+    with pytest.raises(RuntimeError, match="TypeError"):
+        run_fresh(os._exit, ("x",), 60.0)
+    with pytest.raises(NotPortable):
+        run_fresh(dict, (lambda: None,), 60.0)
 
 
 def test_what_dies_or_raises_is_told():
@@ -118,8 +163,6 @@ def _sleep(seconds):
 
 
 def _die(status):
-    import os
-
     os._exit(status)
 
 

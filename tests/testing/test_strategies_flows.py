@@ -178,3 +178,35 @@ def test_counterexamples_of_linear_flows_end_at_zeros_and_ones():
 def test_the_package_is_imported_without_hypothesis():
     code = "import sys, flowmaps.testing; sys.exit('hypothesis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+WITHOUT = """
+import sys
+sys.modules["hypothesis"] = None
+import torch, flowmaps as fm
+testing, box = fm.testing, fm.testing.Box([-1.0], [1.0])
+for act in (
+    lambda: testing.strategies,
+    lambda: testing.flow_machine,
+    lambda: testing.run_machine,
+    lambda: __import__("flowmaps.testing.strategies._states"),
+):
+    try:
+        act()
+    except ModuleNotFoundError as error:
+        assert 'pip install "flowmaps[testing]"' in str(error), error
+        assert error.name == "hypothesis"
+    else:
+        raise AssertionError("no word on what to install")
+report = testing.verify(
+    lambda s, t, x: x * (1 + t - s)[:, None] + 1e-3 * torch.sin(9 * x) * (t - s)[:, None], None,
+    box, (0.0, 1.0), points=64, derivatives="none",
+)
+assert report["semigroup"].counterexample is not None
+assert testing.diagnose and testing.mutants.names()
+"""
+
+
+def test_without_hypothesis_it_is_said_what_to_install_and_verification_goes_on():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

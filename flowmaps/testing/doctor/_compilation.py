@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._checks import first_line
 from flowmaps.testing.doctor._apart import run_apart
 from flowmaps.testing.doctor._diagnosis import Finding
+from flowmaps.testing.doctor._fresh import NotPortable, run_fresh
 from flowmaps.testing.doctor._patient import Patient
 from flowmaps.testing.doctor._probe import Settings, fine, trap
 from flowmaps.testing.doctor._record import Call, innermost, record
@@ -19,32 +20,77 @@ __all__ = ["examine_compilation"]
 
 _NAME = "compilation"
 _TOLERANCE = 1e-3
+_TOOLS = {
+    "C++ compiler (g++, clang++)": ("No working C++ compiler", "InvalidCxxCompiler"),
+    "C compiler (gcc, clang)": ("Failed to find C compiler",),
+    "Triton": ("Cannot find a working triton",),
+}
 _GRAPHS = "graphs of jvp(torch.compile(network))"
 
 
 def examine_compilation(patient: Patient, settings: Settings) -> list[Finding]:
-    """Compile value, tangent and gradient in one function, in a process of its own."""
+    """Compile value, tangent and gradient in one function, in processes of their own."""
     inside = [name for name, part in patient.network.named_modules() if _is_compiled(part)]
-    backend = settings.backend or "aot_eager"
-    jobs = [(patient, backend, stage) for stage in ("trace", "numbers")]
-    traced, compared = run_apart(compile_apart, jobs, settings.seconds)
-    found = compared | traced | {"faults": traced["faults"] or compared["faults"]}
-    graphs = found[_GRAPHS]
+    [traced] = run_apart(compile_apart, [(patient, "eager", "trace")], settings.seconds)
+    graphs = traced[_GRAPHS]
     if inside:
         seen = f"is compiled itself, and a jvp of that compiles {graphs} graphs: it runs uncompiled"
         cure = "leave the network uncompiled, and compile the function that contains the jvp"
         return [trap(patient, _NAME, name, seen, cure) for name in inside]
+    note = ""
+    found = traced
+    if not traced["faults"]:
+        found, note = _compiled(patient, settings)
     if found["faults"]:
         return [
-            trap(patient, _NAME, module, f"in a compiled jvp: {message}", _cure(message))
+            trap(patient, _NAME, module, f"in a compiled jvp: {message}{note}", _cure(message))
             for module, message in found["faults"]
         ]
     seen = (
         f"{found['backend']}, fullgraph: value, tangent and gradient as uncompiled to "
         f"{found['error']:.0e}; a jvp of torch.compile(network) compiles {graphs} graphs: "
-        "compile the function around the jvp"
+        f"compile the function around the jvp{note}"
     )
     return fine(_NAME, seen)
+
+
+def _compiled(patient: Patient, settings: Settings) -> tuple[dict[str, Any], str]:
+    """Compile by a backend; say why if it is another than users meet.
+
+    Inductor runs in a fresh interpreter: it starts threads and compilers, which a fork breaks.
+    """
+    wanted, seconds = settings.backend or "inductor", settings.seconds
+    note = ""
+    if wanted == "inductor":
+        try:
+            found = run_fresh(compile_apart, (patient, wanted, "numbers"), seconds)
+        except NotPortable as error:
+            note = (
+                "; inductor was NOT tried, for it needs a fresh interpreter and the network does "
+                f"not get there ({error}): define it in a module that can be imported"
+            )
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"{error}; or choose backend='aot_eager' (--backend aot_eager), which generates no "
+                "code"
+            ) from error
+        else:
+            missing = _missing(found["faults"])
+            if not missing:
+                return found, ""
+            note = f"; inductor was NOT tried: there is no {missing} here, and it needs one"
+        wanted = "aot_eager"
+    [found] = run_apart(compile_apart, [(patient, wanted, "numbers")], seconds)
+    return found, note
+
+
+def _missing(faults: list[Any]) -> str:
+    """Return the tool that a backend did not find, if that is what it says."""
+    told = " ".join(message for _, message in faults)
+    for name, words in _TOOLS.items():
+        if any(word in told for word in words):
+            return name
+    return ""
 
 
 def _is_compiled(module: nn.Module) -> bool:
@@ -65,9 +111,10 @@ def compile_apart(patient: Patient, backend: str, stage: str) -> dict[str, Any]:
 
     The stages have processes of their own: what one compilation leaves behind spoils another.
     """
-    from torch._inductor import config
+    if backend != "inductor":
+        from torch._inductor import config
 
-    config.compile_threads = 1  # pyright: ignore[reportAttributeAccessIssue]  # no pool after a fork
+        config.compile_threads = 1  # pyright: ignore[reportAttributeAccessIssue]  # no pool after a fork
     with torch.compiler.set_stance("default"):
         return _compared(patient, backend) if stage == "numbers" else _traced(patient)
 

@@ -32,7 +32,7 @@ def examine_coupling(patient: Patient, settings: Settings) -> list[Finding]:
         raised = raising(network, lambda: patient.call(network, alone))
     if raised is not None:
         seen = f"raises for a batch of one: {first_line(raised[0])}"
-        return traps(patient, _NAME, [raised[1]], seen, "keep the batch axis throughout")
+        return traps(patient, _NAME, [raised[1]], seen, f"keep the batch axis throughout; {_CURE}")
     for train in (False, True):
         for kept in (0, patient.batch - 1):
             words, guilty = _compare(patient, kept, train)

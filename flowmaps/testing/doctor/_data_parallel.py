@@ -38,6 +38,9 @@ def examine_data_parallel(patient: Patient, settings: Settings) -> list[Finding]
         store = str(Path(folder) / "store")
         jobs = [(patient, rank, store, settings.seconds) for rank in range(_RANKS)]
         found, _ = run_apart(share_apart, jobs, settings.seconds)
+    if "alone" in found:
+        seen = "this probe runs on the CPU, where the network alone raises "
+        return not_applicable(_NAME, seen + found["alone"])
     around = (
         f"jvp of the wrapped network: {found['jvp(ddp)']}; "
         f"jvp of ddp.module: {found['jvp(ddp.module)']}"
@@ -111,7 +114,10 @@ def _shared(patient: Patient, rank: int) -> dict[str, Any]:
     half = max(patient.batch // _RANKS, 1)
     whole = _rows((inputs, directions), 0, half * _RANKS)
     mine = _rows((inputs, directions), half * rank, half * (rank + 1))
-    exact = _gradients(network, lambda net: _Loss(patient, net), whole)
+    try:
+        exact = _gradients(network, lambda net: _Loss(patient, net), whole)
+    except Exception as error:
+        return {"alone": f"{type(error).__name__}: {first_line(error)}"}
     tolerance = 1e-8 if dtype == torch.float64 else 1e-3
     ways: dict[str, Callable[[nn.Module], Callable[..., Tensor]]] = {
         "loss": lambda net: DistributedDataParallel(_Loss(patient, net)),

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import as_positive, brief, check_condition, check_state, first_line
+from flowmaps._checks import (
+    as_positive,
+    brief,
+    check_condition,
+    check_state,
+    first_line,
+    require_finite,
+)
 from flowmaps.testing.doctor._call import examine_call
 from flowmaps.testing.doctor._compilation import examine_compilation
 from flowmaps.testing.doctor._coupling import examine_coupling
@@ -41,8 +48,8 @@ PROBES = (
     Probe("batch coupling", examine_coupling, (*_CALLED, "determinism")),
     Probe("forward mode", examine_forward_mode, _CALLED),
     Probe("attention", examine_attention, _CALLED),
-    Probe("tangents", examine_tangents, (*_CALLED, "forward mode")),
-    Probe("dropout", examine_dropout, _DIFFERENTIABLE),
+    Probe("tangents", examine_tangents, (*_CALLED, "determinism", "forward mode")),
+    Probe("dropout", examine_dropout, (*_DIFFERENTIABLE, "buffers kept")),
     Probe("norms", examine_norms, _CALLED),
     Probe("bfloat16", examine_precision, _DIFFERENTIABLE),
     Probe("times", examine_times, _CALLED),
@@ -66,7 +73,7 @@ def diagnose(
     form: str | None = None,
     times: tuple[float, float] = (0.0, 1.0),
     quick: bool = False,
-    seconds: float = 180.0,
+    seconds: float = 300.0,
     backend: str | None = None,
     seed: int = 0,
 ) -> Diagnosis:
@@ -86,7 +93,8 @@ def diagnose(
         quick: whether to leave out the probes in processes of their own: compilation and
             data-parallel training.
         seconds: after which such a process is ended.
-        backend: of ``torch.compile``; None for aot_eager, which traces all and generates no code.
+        backend: of ``torch.compile``; None for inductor, in a fresh interpreter, or for aot_eager,
+            which traces all and generates no code, where that cannot be: the finding says so.
         seed: of times, directions and random numbers.
 
     Returns:
@@ -150,6 +158,7 @@ def _check(network: Any, x: Any, condition: Any, form: str | None, times: Any) -
             f"network must be a torch.nn.Module, got {brief(network)}; wrap a function in a module"
         )
     check_state(x)
+    require_finite(x, "x")
     if x.shape[0] < 2:
         raise ValueError(f"x must hold at least two samples, got shape {tuple(x.shape)}")
     check_condition(condition, x)

@@ -1,6 +1,7 @@
 """Probe: every operation has a forward-mode rule, whose result can be differentiated backwards."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from flowmaps._checks import first_line
 from flowmaps.testing.doctor._diagnosis import Finding
+from flowmaps.testing.doctor._in_place import IN_PLACE, writing_in_place
 from flowmaps.testing.doctor._patient import Inputs, Patient, seeded
 from flowmaps.testing.doctor._probe import Settings, fine, trap
 from flowmaps.testing.doctor._record import Call, innermost, record, smooth_leaves
@@ -40,6 +42,7 @@ def examine_forward_mode(patient: Patient, settings: Settings) -> list[Finding]:
 
 
 def _whole(patient: Patient, network: nn.Module, inputs: Inputs) -> None:
+    """Take a jvp of a network, and gradients after it."""
     directions = patient.directions(inputs)
 
     def act(*values: Tensor) -> Tensor:
@@ -92,7 +95,11 @@ def _located(
         return cause is not None
 
     names = innermost(calls, guilty)
-    return [(name, causes[name]) for name in names] or [("", error)]
+    if names and names != [""]:
+        return [(name, causes[name]) for name in names]
+    act = partial(_whole, patient, inputs=inputs)
+    overwriting = writing_in_place(patient, network, inputs, error, act)
+    return [(name, error) for name in overwriting or [""]]
 
 
 def _differentiate(
@@ -120,6 +127,10 @@ def _error_of(act: Callable[[], object]) -> Exception | None:
 def cure_of(error: Exception) -> str:
     """Return what to do about an operation without forward mode."""
     text = str(error)
+    if "inplace operation" in text:
+        return IN_PLACE
+    if "torch.utils.checkpoint" in text:
+        return "take checkpoint() off: checkpoint the function that contains the jvp instead"
     if "attention" in text:
         return "see the probe attention"
     if "autograd.Function" in text or "setup_context" in text:

@@ -60,7 +60,9 @@ def _users(patient: Patient, functions: Any, train: bool) -> dict[str, tuple[Cal
     used: dict[str, Any] = {}
     hooks = []
     for name, module in network.named_modules():
-        enter = module.register_forward_pre_hook(lambda *_, name=name: inside.append(name))
+        enter = module.register_forward_pre_hook(
+            lambda *_, name=name: inside.append(name), prepend=True
+        )
         leave = module.register_forward_hook(lambda *_: (inside.pop(), None)[1])
         hooks += [enter, leave]
     with torch.no_grad():

@@ -3,10 +3,12 @@
 import copy
 import inspect
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from flowmaps._checks import first_line
@@ -53,7 +55,6 @@ class Patient:
         self.seed = seed
         self.order = _order(network, condition, form)
         self.network = _copied(network)
-        self.names = {id(part): name for name, part in self.network.named_modules()}
         self.condition = condition
         self.x = _odd_batch(x.detach())
         self.times = self._drawn_times(times)
@@ -78,7 +79,7 @@ class Patient:
         fill = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             for parameter in network.parameters():
-                if parameter.is_floating_point() and not parameter.any():
+                if parameter.is_floating_point() and parameter.numel() and not parameter.any():
                     spread = max(parameter[0].numel(), 1) ** -0.5 if parameter.ndim > 1 else 0.1
                     noise = torch.randn(parameter.shape, generator=fill, dtype=torch.float64)
                     parameter.copy_(spread * noise)
@@ -161,7 +162,38 @@ def _odd_batch(x: Tensor) -> Tensor:
     return x
 
 
+def _check(network: nn.Module) -> None:
+    """Raise ValueError for what cannot be copied, or whose copies cannot be looked into."""
+    unmade = [name for name, one in network.named_parameters() if is_lazy(one)]
+    if unmade:
+        raise ValueError(
+            f"the network is lazy and has parameters without a shape ({unmade[0]}); call it once "
+            "with states as in use before"
+        )
+    for name, part in network.named_modules():
+        place = f"its submodule {name!r}" if name else "the network"
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{place} is compiled by TorchScript, into which no probe can look; give the "
+                "modules that it was made from"
+            )
+        if _calls_others(vars(part).get("forward")):
+            raise ValueError(
+                f"the forward of {place} was replaced on the object by a function that holds a "
+                "module: copies would call that very module; define forward in the class"
+            )
+
+
+def _calls_others(forward: Any) -> bool:
+    """Tell whether a function holds a module, or a method of one, in its closure."""
+    if not isinstance(forward, FunctionType) or forward.__module__.startswith("torch."):
+        return False
+    held = [cell.cell_contents for cell in forward.__closure__ or ()]
+    return any(isinstance(getattr(one, "__self__", one), nn.Module) for one in held)
+
+
 def _copied(network: nn.Module) -> nn.Module:
+    _check(network)
     try:
         return copy.deepcopy(network)
     except Exception as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flowmaps.testing.doctor._diagnosis import FINE, NOT_APPLICABLE, TRAP, Finding
 from flowmaps.testing.doctor._patient import Patient
 
-__all__ = ["Probe", "Settings", "fine", "not_applicable", "trap", "traps"]
+__all__ = ["Probe", "Settings", "fine", "listed", "not_applicable", "trap", "traps"]
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Settings:
     Args:
         quick: leave those probes out.
         seconds: after which such a process is ended.
-        backend: of ``torch.compile``; None for aot_eager.
+        backend: of ``torch.compile``; None for inductor.
     """
 
     quick: bool = False
-    seconds: float = 180.0
+    seconds: float = 300.0
     backend: str | None = None
 
 
@@ -59,3 +59,10 @@ def trap(patient: Patient, probe: str, module: str, seen: str, cure: str) -> Fin
 def traps(patient: Patient, probe: str, modules: list[str], seen: str, cure: str) -> list[Finding]:
     """Name all submodules at fault; the network itself if it is none of them."""
     return [trap(patient, probe, module, seen, cure) for module in modules or [""]]
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Return a list of names, the first few of many."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -66,7 +66,8 @@ def _recording(network: nn.Module) -> Iterator[_Recorder]:
 
     hooks = []
     for name, module in network.named_modules():
-        hooks.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
+        # first of all: what the module's own pre-hooks do lies inside, and runs again in a replay
+        hooks.append(module.register_forward_pre_hook(before(name), with_kwargs=True, prepend=True))
         hooks.append(module.register_forward_hook(after, with_kwargs=True))
     try:
         yield recorder

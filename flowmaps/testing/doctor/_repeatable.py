@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from flowmaps.testing.doctor._diagnosis import Finding
 from flowmaps.testing.doctor._patient import Inputs, Patient
-from flowmaps.testing.doctor._probe import Settings, fine, trap, traps
+from flowmaps.testing.doctor._probe import Settings, fine, listed, trap, traps
 from flowmaps.testing.doctor._record import innermost, record
 from flowmaps.testing.doctor._same import differing
 
@@ -62,39 +62,47 @@ def examine_inputs(patient: Patient, settings: Settings) -> list[Finding]:
 
 
 def examine_buffers(patient: Patient, settings: Settings) -> list[Finding]:
-    """Compare the buffers before and after every submodule's call."""
+    """Compare buffers and parameters before and after every submodule's call."""
     cure = (
-        "keep no running statistics and no caches: under jvp torch refuses to write them in place, "
-        "and ranks and resumed runs part by them"
+        "keep no running statistics and no caches, and make all parameters in __init__: under jvp "
+        "torch refuses to write in place, and ranks and resumed runs part by what is written"
     )
-    return _examine_writes(patient, _BUFFERS, _buffers_of, cure)
+    return _examine_writes(patient, _BUFFERS, _state_of, cure)
 
 
 def _examine_writes(patient: Patient, probe: str, state: _State, cure: str) -> list[Finding]:
     found: dict[str, Finding] = {}
     for train in (False, True):
-        network, inputs = patient.copy(train=train), patient.inputs(patient.x.dtype)
-        for module, names in _written(patient, network, inputs, state).items():
-            seen = f"writes into {', '.join(names)} in {'train' if train else 'eval'} mode"
+        for module, names in _written(patient, train, state).items():
+            seen = f"writes into {listed(names)} in {'train' if train else 'eval'} mode"
             found.setdefault(module, trap(patient, probe, module, seen, cure))
     if found:
         return list(found.values())
     return fine(probe, "the same after a call as before, in train and eval mode")
 
 
-def _written(
-    patient: Patient, network: nn.Module, inputs: Inputs, state: _State
-) -> dict[str, list[str]]:
+def _written(patient: Patient, train: bool, state: _State) -> dict[str, list[str]]:
     """Return the innermost submodules in whose call a part of the state changes, and which."""
+    network, inputs = patient.copy(train=train), patient.inputs(patient.x.dtype)
+    kept = _copied(state(network, inputs))
+    with torch.no_grad():
+        patient.call(network, inputs)
+    suspect = _changed(kept, state(network, inputs))
+    if not suspect:
+        return {}
+    network, inputs = patient.copy(train=train), patient.inputs(patient.x.dtype)
     before: list[dict[str, Tensor]] = []
     found: dict[str, list[str]] = {}
 
+    def now() -> dict[str, Tensor]:
+        return {name: one for name, one in state(network, inputs).items() if name in suspect}
+
     def enter(module: nn.Module, args: Any) -> None:
-        before.append(state(network, inputs))
+        before.append(_copied(now()))
 
     def leave(module: nn.Module, args: Any, outputs: Any) -> None:
-        old, new = before.pop(), state(network, inputs)
-        changed = [name for name in new if name not in old or not _equal(old[name], new[name])]
+        old, new = before.pop(), _copied(now())
+        changed = _changed(old, new)
         if changed:
             found.setdefault(names[module], changed)
             for outer in before:  # the blame lies here, not with the modules around
@@ -103,7 +111,10 @@ def _written(
     names = {module: name for name, module in network.named_modules()}
     hooks = []
     for module in names:
-        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        hooks += [
+            module.register_forward_pre_hook(enter, prepend=True),
+            module.register_forward_hook(leave),
+        ]
     with torch.no_grad():
         patient.call(network, inputs)
     for hook in hooks:
@@ -113,15 +124,24 @@ def _written(
 
 def _inputs_of(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     return {
-        f"the input {name}": leaf.detach().clone()
+        f"the input {name}": leaf
         for name, value in inputs.items()
         for leaf in pytree.tree_leaves(value)
         if isinstance(leaf, Tensor)
     }
 
 
-def _buffers_of(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
-    return {f"buffer {name}": one.detach().clone() for name, one in network.named_buffers()}
+def _state_of(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
+    parameters = {f"parameter {name}": one for name, one in network.named_parameters()}
+    return parameters | {f"buffer {name}": one for name, one in network.named_buffers()}
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: one.detach().clone() for name, one in state.items()}
+
+
+def _changed(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
+    return [name for name in new if name not in old or not _equal(old[name], new[name])]
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -42,11 +42,11 @@ def examine_tangents(patient: Patient, settings: Settings) -> list[Finding]:
 
 def examine_dropout(patient: Patient, settings: Settings) -> list[Finding]:
     """In train mode, compare tangents with differences under one and the same mask."""
-    network, dtype = working_copy(patient, train=True)
-    inputs = patient.inputs(dtype)
     with torch.no_grad():
         pair = []
         for seed in (0, 1):
+            network, dtype = working_copy(patient, train=True)
+            inputs = patient.inputs(dtype)
             torch.manual_seed(seed)
             pair.append(network(*(inputs[name] for name in patient.order)))
     if not differing(*pair):

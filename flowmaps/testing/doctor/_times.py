@@ -19,6 +19,10 @@ _KEEP = (
     "keep times in float32 until their features are made, then cast the features: "
     "in low precision times near each other are one"
 )
+_SMOOTH = (
+    "let times enter as real numbers in float32 or wider: no casts to half precision, no rounding, "
+    "no .long() to look them up in a table"
+)
 
 
 def examine_times(patient: Patient, settings: Settings) -> list[Finding]:
@@ -33,10 +37,10 @@ def examine_times(patient: Patient, settings: Settings) -> list[Finding]:
         if ignored:
             told.append("the value does not depend on t (an autonomous field)")
             continue
-        for examine in (_blurred, _merged):
+        for examine, cure in ((_stepped, _SMOOTH), (_blurred, _KEEP), (_merged, _KEEP)):
             seen, guilty = examine(patient, name)
             if guilty:
-                return traps(patient, _NAME, guilty, seen, _KEEP)
+                return traps(patient, _NAME, guilty, seen, cure)
             told += [seen] if seen else []
     return fine(_NAME, "; ".join(told))
 
@@ -74,14 +78,19 @@ def _same(some: list[Tensor], others: list[Tensor]) -> bool:
     return len(some) == len(others) and all(map(torch.equal, some, others))
 
 
+def _stepped(patient: Patient, name: str) -> tuple[str, list[str]]:
+    """Move a time by as little as float32 tells apart easily."""
+    network, dtype = working_copy(patient)
+    at = torch.full((patient.batch,), 0.3701, dtype=dtype, device=patient.x.device)
+    steps = [patient.inputs(dtype) | {name: at + step} for step in (0.0, 1e-5, 2e-5)]
+    stairs = _constant([_run(patient, network, one) for one in steps])
+    told = f"values at {name} less than 2e-5 apart are one, whatever the precision"
+    return (told if stairs else ""), stairs
+
+
 def _blurred(patient: Patient, name: str) -> tuple[str, list[str]]:
     """Compare the difference that a thousandth of time makes in float32 with that in float64."""
     wide, dtype = working_copy(patient)
-    at = torch.full((patient.batch,), 0.3701, dtype=dtype, device=patient.x.device)
-    steps = [patient.inputs(dtype) | {name: at + step} for step in (0.0, 1e-5, 2e-5)]
-    stairs = _constant([_run(patient, wide, one) for one in steps])
-    if stairs:
-        return f"values at {name} less than 2e-5 apart are one, whatever the precision", stairs
     if dtype != torch.float64:
         return "", []
     pairs = []

@@ -13,6 +13,7 @@ Example:
     >>> test_inverse()
 """
 
+import flowmaps.testing._hypothesis  # noqa: F401  (says what to install where it is missing)
 from flowmaps.testing.strategies._cases import Case, cases
 from flowmaps.testing.strategies._coordinates import Coupling, Squeeze, diffeomorphisms
 from flowmaps.testing.strategies._falling import Falling
