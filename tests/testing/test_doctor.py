@@ -1,6 +1,7 @@
 """The doctor: every trap is found in the submodule that holds it, and nothing else is blamed."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -132,7 +133,7 @@ class MadeLate(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         if not hasattr(self, "layer"):
-            self.layer = nn.Linear(8, 8)
+            self.layer = nn.Linear(8, 8, dtype=h.dtype)
         return self.layer(h)
 
 
@@ -413,7 +414,9 @@ def test_wrong_use_is_refused(refused):
     bad[1] = float("nan")
     refused(lambda: diagnose(network, bad), ValueError, "not finite in samples")
     refused(lambda: diagnose(Plain(nn.LazyLinear(8)), x), ValueError, "part.weight.*call it once")
-    scripted = torch.jit.trace(nn.Linear(8, 8), torch.zeros(1, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and yet met
+        scripted = torch.jit.trace(nn.Linear(8, 8), torch.zeros(1, 8))
     refused(lambda: diagnose(Plain(scripted), x), ValueError, "'part' is compiled by TorchScript")
     replaced, method = Plain(), Plain().forward
     replaced.forward = lambda *args: method(*args)
