@@ -297,7 +297,8 @@ class SubLevel(Domain):
         return self.box.contains(x) & (values <= self.level + slack)
 
     def __repr__(self) -> str:
-        return f"SubLevel({self.function!r}, {self.level}, {self.box})"
+        named = getattr(self.function, "__qualname__", repr(self.function))
+        return f"SubLevel({named}, {self.level}, {self.box})"
 
 
 @final

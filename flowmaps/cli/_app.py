@@ -213,6 +213,7 @@ def verify(
     conditions: asked.Conditions = None,
     derivatives: asked.Derivatives = "forward",
     budget: asked.Budget = None,
+    calibrate: asked.Calibrate = False,
     directions: asked.Directions = None,
     points: asked.Points = 4096,
     seed: asked.Seed = 0,
@@ -224,6 +225,10 @@ def verify(
     overwrite: asked.Overwrite = False,
 ) -> None:
     """Verify whether a map is the flow map of a field, or any flow if no field is given.
+
+    A run's map is asked about the field that it was learned from or, if it was learned from data,
+    about its own velocity, where it was trained, unless the options say otherwise. A learned map
+    needs --budget or --calibrate.
 
     Exit status: 0 if it is, 1 for failures, 2 if it cannot be said or the command is wrong.
     """
@@ -238,6 +243,7 @@ def verify(
         conditions,
         derivatives,
         budget,
+        calibrate,
         directions,
         points,
         seed,

@@ -12,11 +12,12 @@ from torch import nn
 
 import flowmaps as fm
 from flowmaps._checks import first_line
+from flowmaps.cli._questions import Question
 from flowmaps.cli._runs import open_run
 from flowmaps.domains import Box
 from flowmaps.errors import FlowMapError, UsageError
 
-__all__ = ["box_or_object", "foreign", "imported", "map_of", "numbers"]
+__all__ = ["box_or_object", "foreign", "imported", "map_of", "numbers", "question_of"]
 
 
 def imported(name: str, what: str) -> Any:
@@ -105,6 +106,20 @@ def map_of(name: str, field: Any) -> Any:
         return fm.load(folder)
     except (FlowMapError, OSError) as error:
         raise UsageError(str(error)) from error
+
+
+def question_of(name: str, flow_map: Any) -> Question | None:
+    """Return what a run's map should be the flow map of; None for what is no run's folder.
+
+    Args:
+        name: a folder or "module:object".
+        flow_map: as ``map_of`` returns it.
+    """
+    folder = Path(name)
+    if not folder.is_dir() or (folder / "flowmap.json").exists():
+        return None
+    run = open_run(folder)
+    return run.kind.question(run.recipe, flow_map)
 
 
 def box_or_object(text: str, what: str) -> Any:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import flowmaps as fm
+from flowmaps.cli._questions import Question, of_generation, of_pendulum
 from flowmaps.cli.assess import (
     assess_checkerboard,
     assess_digits,
@@ -26,17 +28,21 @@ __all__ = ["KINDS", "Kind", "Run", "new_folder", "open_run"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A recipe that the command line knows: its class, its assessment, its picture of samples."""
+    """A recipe that the command line knows: its class, its assessment, what its map is to be.
+
+    Those of samples have a picture of them too.
+    """
 
     recipe: type[Recipe]
     assess: Callable[..., Section]
+    question: Callable[[Any, FlowMap], Question]
     grid: Callable[[FlowMap, tuple[int, ...], int], Figure] | None = None
 
 
 KINDS = {
-    "pendulum": Kind(PendulumRecipe, assess_pendulum),
-    "checkerboard": Kind(CheckerboardRecipe, assess_checkerboard, checkerboard_grid),
-    "digits": Kind(DigitsRecipe, assess_digits, digits_grid),
+    "pendulum": Kind(PendulumRecipe, assess_pendulum, of_pendulum),
+    "checkerboard": Kind(CheckerboardRecipe, assess_checkerboard, of_generation, checkerboard_grid),
+    "digits": Kind(DigitsRecipe, assess_digits, of_generation, digits_grid),
 }
 
 

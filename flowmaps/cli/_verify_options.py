@@ -9,6 +9,7 @@ import typer
 __all__ = [
     "Asked",
     "Budget",
+    "Calibrate",
     "Conditions",
     "Derivatives",
     "Directions",
@@ -32,8 +33,8 @@ Subject = Annotated[
     str,
     typer.Argument(
         metavar="MAP",
-        help="Folder of a finished run or of a saved map, or MODULE:OBJECT, a callable (s, t, x) "
-        "imported from the current folder.",
+        help="Folder of a finished run, which knows field, domain and times, or of a saved map; "
+        "or MODULE:OBJECT, a callable (s, t, x) imported from the current folder.",
     ),
 ]
 FieldName = Annotated[
@@ -58,6 +59,13 @@ Derivatives = Annotated[
 Budget = Annotated[
     float | None,
     typer.Option(help="Relative error that is allowed: what a learned map is declared to reach."),
+]
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="Take as budget what 95 % of other points are within of a solver of the field.",
+    ),
 ]
 Directions = Annotated[
     str | None, typer.Option(help="both, forward or backward; the map's own by default.")
@@ -91,6 +99,7 @@ class Asked:
     conditions: str | None = None
     derivatives: str = "forward"
     budget: float | None = None
+    calibrate: bool = False
     directions: str | None = None
     points: int = 4096
     seed: int = 0

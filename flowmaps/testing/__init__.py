@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flowmaps.testing._calibrate import calibrate
     from flowmaps.testing._counterexample import Counterexample
     from flowmaps.testing._draws import Draw, Space
+    from flowmaps.testing._interpolated import Interpolated
     from flowmaps.testing._machine import Tally, flow_machine, run_machine
     from flowmaps.testing._property import Property
     from flowmaps.testing._report import NotAFlowMap, PropertyReport, VerificationReport
@@ -30,6 +31,7 @@ _WHERE = {
     "Diagnosis": "flowmaps.testing.doctor",
     "Draw": "flowmaps.testing._draws",
     "Finding": "flowmaps.testing.doctor",
+    "Interpolated": "flowmaps.testing._interpolated",
     "NotAFlowMap": "flowmaps.testing._report",
     "Points": "flowmaps.domains",
     "Property": "flowmaps.testing._property",
@@ -56,6 +58,7 @@ __all__ = [
     "Diagnosis",
     "Draw",
     "Finding",
+    "Interpolated",
     "NotAFlowMap",
     "Points",
     "Property",

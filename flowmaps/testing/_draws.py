@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._typing import Clock, Condition, Mask, State
 from flowmaps.domains import Ball, Box, Domain, Points, SubLevel
 from flowmaps.maps import TimeSet
+from flowmaps.testing._interpolated import Interpolated
 
 __all__ = ["Draw", "Space"]
 
@@ -51,7 +52,7 @@ class Space:
     """What is drawn from: states of a domain, times of a window, conditions.
 
     Args:
-        domain: of states.
+        domain: of states; an Interpolated brings their conditions too.
         window: earliest and latest time.
         allowed: directions and longest span.
         conditions: None, a domain of rows (n, k), a pytree of tensors whose rows are drawn from
@@ -77,7 +78,9 @@ class Space:
         s, u, t = self._times(rows[:, states : states + _TIMES])
         generator = torch.Generator().manual_seed(seed)
         v = torch.randn(n, self.domain.dim, generator=generator, dtype=torch.float64)
-        if given is not None:
+        if isinstance(self.domain, Interpolated):  # its law of states changes with time
+            x, condition = self.domain.at(s, generator)
+        elif given is not None:
             condition = _points(given, rows[:, states + _TIMES :])
         else:
             condition = _conditions(self.conditions, n, generator)

@@ -41,7 +41,7 @@ def _parts(report: VerificationReport) -> Iterator[str]:
     style = _VERDICT.get(report.verdict, "")
     yield f'<h1 class="{style}">{escaped(report.verdict)}</h1><p>{escaped(report.reason)}</p>'
     rows = [_row(one) for one in report]
-    yield table(_HEADER, rows, "What is above one is a failure.", classes=({}, _STATUS))
+    yield table(_HEADER, rows, _told(report), classes=({}, _STATUS))
     if any(one.ratio is not None for one in report):
         from flowmaps._pages._plots import to_png
 
@@ -54,6 +54,14 @@ def _parts(report: VerificationReport) -> Iterator[str]:
         yield f"<h3>{escaped(one.name)}</h3>{code(one.counterexample.code())}"
     facts = [(name, _plain(value)) for name, value in report.facts.items()]
     yield "<h2>What was verified, and how</h2>" + table(("fact", "value"), facts)
+
+
+def _told(report: VerificationReport) -> str:
+    """Return what a residual above what is allowed means: for a learned map the share counts."""
+    level = report.facts["budget"]["quantile"]
+    if level == 1:
+        return "What is above one is a failure."
+    return f"It fails where fewer than {level:.0%} of the points are within what is allowed."
 
 
 def _row(one: PropertyReport) -> tuple[str, ...]:

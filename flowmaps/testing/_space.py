@@ -11,6 +11,7 @@ from flowmaps._checks import as_count, brief, is_number
 from flowmaps.domains import Domain
 from flowmaps.maps import FlowMap, TimeSet
 from flowmaps.testing._draws import Space
+from flowmaps.testing._interpolated import Interpolated
 
 __all__ = ["space_of"]
 
@@ -51,6 +52,15 @@ def space_of(
             backward=own.backward and directions != "forward",
         )
     low, high = own.lower, own.upper
+    event = (domain.dim,)
+    if isinstance(domain, Interpolated):
+        event = domain.event
+        low, high = max(low, domain.interpolant.times[0]), min(high, domain.interpolant.times[1])
+        if conditions is not None:
+            raise ValueError(
+                "conditions come with the data of an Interpolated domain: give them to its Pairs, "
+                f"got conditions={brief(conditions)}"
+            )
     if times is not None:
         if not _are_two_numbers(times):
             raise TypeError(f"times must be (earliest, latest), got {brief(times)}")
@@ -63,7 +73,7 @@ def space_of(
     if not isinstance(dtype, torch.dtype) or dtype not in _DTYPES:
         known = ", ".join(map(str, _DTYPES))
         raise TypeError(f"dtype must be one of {known}, got {brief(dtype)}")
-    event = (domain.dim,) if event_shape is None else _shape(event_shape)
+    event = event if event_shape is None else _shape(event_shape)
     _check_conditions(conditions)
     if torch.Size(event).numel() != domain.dim:
         raise ValueError(f"event_shape {event} does not have the domain's {domain.dim} coordinates")
