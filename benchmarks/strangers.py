@@ -89,7 +89,7 @@ def of_scipy() -> Callable[..., Tensor]:
 
     def flow_map(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
         rows = zip(s.tolist(), t.tolist(), x.numpy(), strict=True)
-        return torch.from_numpy(np.stack([one(*row) for row in rows]))
+        return torch.from_numpy(np.stack([one(*row) for row in rows])).to(x.dtype)
 
     return flow_map
 
