@@ -127,7 +127,22 @@ def test_a_run(command, runs):
         "--seconds",
         5,
     )
-    assert status in (0, 1) and "semigroup" in said and "a flow" in said
+    assert status in (0, 1) and "semigroup" in said and "own velocity" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "budget"),
+    [
+        ("pendulum", "the damped pendulum", ("--calibrate",)),
+        ("checkerboard", "the map's own velocity", ("--calibrate",)),
+        ("digits", "the map's own velocity", ("--budget", 0.1, "--derivatives", "none")),
+    ],
+)
+def test_a_run_knows_its_field_its_states_and_its_times(command, runs, name, field, budget):
+    """Of two steps; within a budget that is found, or that is given."""
+    status, said = command("verify", runs[name], *budget, "--points", 8)
+    assert status in (0, 1, 2) and f"Is it the flow map of {field}?" in said
+    assert "at 95% of the points" in said and "integral lagrangian" in said
 
 
 @pytest.mark.parametrize(
@@ -156,6 +171,8 @@ def test_a_run(command, runs):
         (("HERE:decay", *LINE, "--seconds", "-1"), "--seconds takes"),
         (("HERE:decay", *LINE, "--budget", "-1"), "budget must be"),
         (("HERE:decay", *LINE, "--field", "HERE:raising"), "it cannot be verified"),
+        (("HERE:decay", *LINE, "--calibrate"), "give --field"),
+        (("HERE:decay", *LINE, "--calibrate", "--budget", "0.1"), "not both"),
         (("HERE:domain", *LINE), "flow_map must be a callable"),
     ],
 )
