@@ -35,7 +35,7 @@ class Interpolated(Domain):
         >>> import torch, flowmaps as fm
         >>> pairs = fm.objectives.Pairs(None, torch.randn(100, 2))
         >>> states = fm.testing.Interpolated(fm.interpolants.Linear(), pairs)
-        >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=2, width=8, depth=1))
+        >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=2, width=8, depth=1)).double()
         >>> report = fm.testing.verify(learned, learned.velocity, states, budget=1e-2, points=64)
         >>> report["semigroup"].status
         'passed'
