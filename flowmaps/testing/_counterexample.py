@@ -97,7 +97,7 @@ def screened(worst: Draw, failing: Callable[[Draw], Mask], allowed: Callable[[Dr
         tried = _simpler(level, generator)
         for kept in (allowed, failing):
             if len(tried) > 0:
-                tried = tried[kept(_built(best, ladder.gather(1, tried.mT).mT))]
+                tried = tried[kept(_built(best, ladder.gather(1, tried.mT).mT)).cpu()]
         for one in tried[tried.sum(1).argsort(stable=True)][:_ALONE]:
             # what fails in a batch need not fail alone: scales are those of a sample
             if bool(failing(_built(best, ladder.gather(1, one[:, None]).mT))):
