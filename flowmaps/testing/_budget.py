@@ -19,7 +19,6 @@ _USUALLY = 256.0
 """Rounding units, of scale and condition, that an exact map may be off by."""
 _PROPORTIONAL = 100.0
 """Tolerances that a solve may be off by: global errors are more than local ones."""
-_DISTURBANCES = 2
 
 
 @final
@@ -127,7 +126,6 @@ class Measured(NamedTuple):
         return torch.where(self.value == 0, 0.0, self.value / self.allowed.clamp_min(tiny))
 
 
-@torch.no_grad()
 def measure(prop: Property, view: View, draw: Draw, budget: Budget, atol: float = 0.0) -> Measured:
     """Measure a property at all points of a draw.
 
@@ -184,11 +182,7 @@ def _amplified(
     fast it changes, so their difference tells nothing of the error.
     """
     residual = prop.residual(view, draw)
-    condition = torch.zeros_like(size(residual))
-    amount = torch.finfo(prop.dtype(draw)).eps ** 0.5
-    for seed in range(_DISTURBANCES if prop.conditioned else 0):
-        moved = prop.residual(view.disturbed(amount, seed), draw)
-        condition = torch.maximum(condition, _change(moved, residual) / amount)
+    condition = prop.condition(view, draw) if prop.conditioned else torch.zeros_like(scale)
     by_differences = view.derivatives == "differences" and "derivatives" in prop.requires
     if not (prop.approximate or by_differences):
         return relative * condition

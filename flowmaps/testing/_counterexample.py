@@ -56,7 +56,8 @@ class Counterexample:
         lines.append(f"x = {_tensor(x)}")
         if condition is not None:
             lines.append(f"condition = {_shown(condition)}")
-        lines.append(f"residual = {self.call}  # {self.value:.3g}, {self.ratio:.3g} of the allowed")
+        name = "end" if self.call.startswith("flow_map(") else "residual"
+        lines.append(f"{name} = {self.call}  # {self.value:.3g}, {self.ratio:.3g} of the allowed")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +75,17 @@ def _tensor(x: Tensor) -> str:
 
 
 def _shown(condition: Any) -> str:
-    return _tensor(condition) if isinstance(condition, Tensor) else f"...  # {type(condition)}"
+    """Return a pytree of tensors as Python writes it."""
+    if isinstance(condition, Tensor):
+        return _tensor(condition)
+    if isinstance(condition, dict):
+        return "{" + ", ".join(f"{key!r}: {_shown(a)}" for key, a in condition.items()) + "}"
+    if isinstance(condition, list | tuple):
+        parts = ", ".join(map(_shown, condition))
+        if isinstance(condition, list):
+            return f"[{parts}]"
+        return f"({parts},)" if len(condition) == 1 else f"({parts})"
+    return repr(condition)
 
 
 def screened(worst: Draw, failing: Callable[[Draw], Mask], allowed: Callable[[Draw], Mask]) -> Draw:

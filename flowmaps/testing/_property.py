@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowmaps._typing import PerSample
 from flowmaps.testing._draws import Draw
-from flowmaps.testing._view import View
+from flowmaps.testing._view import View, condition_of
 
 __all__ = ["Property"]
 
@@ -66,6 +66,10 @@ class Property(ABC):
         if self.units == "number":
             return torch.ones_like(draw.s)
         return view.state_scale(draw) if self.units == "state" else view.velocity_scale(draw)
+
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return by how much relative errors of all that enters it move the residual, (batch,)."""
+        return condition_of(lambda each: self.residual(each, draw), view, self.dtype(draw))
 
     def dtype(self, draw: Draw) -> torch.dtype:
         """Return the precision that rounding is measured in."""

@@ -14,8 +14,8 @@ from flowmaps.testing._counterexample import Counterexample, screened, simplest
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._report import LEVELS, PropertyReport
-from flowmaps.testing._subject import Misbehaviour, described
-from flowmaps.testing._view import View
+from flowmaps.testing._subject import Misbehaviour, WrongClaim, described
+from flowmaps.testing._view import View, evaluate
 from flowmaps.testing.properties import Reached
 
 __all__ = ["Session"]
@@ -42,14 +42,19 @@ class Session:
 
     def run(self, measured: Sequence[Property]) -> list[PropertyReport]:
         """Measure all properties."""
-        wrong = self._first_call()
-        if wrong is not None:
-            first = PropertyReport("call", "conduct", "failed", wrong, points=2)
-            rest = [
-                PropertyReport(one.name, one.kind, "not applicable", "the map cannot be called")
-                for one in measured
-            ]
-            return [first, *rest]
+        graph, wrong = self._first_call()
+        with torch.set_grad_enabled(graph):
+            return self._all(measured) if wrong is None else self._none(measured, wrong)
+
+    def _none(self, measured: Sequence[Property], wrong: str) -> list[PropertyReport]:
+        first = PropertyReport("call", "conduct", "failed", wrong, points=2)
+        rest = [
+            PropertyReport(one.name, one.kind, "not applicable", "the map cannot be called")
+            for one in measured
+        ]
+        return [first, *rest]
+
+    def _all(self, measured: Sequence[Property]) -> list[PropertyReport]:
         with suppress(Misbehaviour, FlowMapError):  # a finding of every property, if it happens
             self.view = self.view.with_typical(self.draw.take(slice(0, _SAMPLE)))
         end = None if self.seconds is None else time.monotonic() + self.seconds
@@ -61,14 +66,20 @@ class Session:
                 self.honest = False
         return found
 
-    def _first_call(self) -> str | None:
-        """Return what is wrong with the values of two samples."""
-        try:
-            few = self.draw.take(slice(0, 2))
-            self.view.map(few.s, few.t, few.x, few.condition)
-        except Exception as error:
-            return described(error)
-        return None
+    def _first_call(self) -> tuple[bool, str | None]:
+        """Return whether map or field differentiate, and what is wrong with two samples' values."""
+        s, _, t, x, _, condition = self.draw.take(slice(0, 2))
+        wrong = None
+        for graph in (False, True):
+            try:
+                with torch.set_grad_enabled(graph):
+                    self.view.map(s, t, x, condition)
+                    if self.view.field is not None:
+                        evaluate(self.view.field, s, x, condition)
+                return graph, None
+            except Exception as error:
+                wrong = wrong or described(error)
+        return False, wrong
 
     def _missing(self, one: Property) -> str | None:
         """Return what a property needs and there is not."""
@@ -194,6 +205,8 @@ def _differentiates(one: Property) -> bool:
 
 def _raised(one: Property, error: Exception) -> PropertyReport:
     """Return what an error inside a property says: of the map, or of what it does not pass."""
+    if isinstance(error, WrongClaim):
+        raise error
     excuse, text = one.excused(error), described(error)
     if excuse is not None:
         return PropertyReport(one.name, one.kind, "not applicable", excuse)
@@ -205,5 +218,5 @@ def _raised(one: Property, error: Exception) -> PropertyReport:
     if isinstance(error, FlowMapError):
         return PropertyReport(one.name, one.kind, "inconclusive", text)
     if isinstance(error, Misbehaviour):
-        return PropertyReport(one.name, one.kind, "failed", text)
+        return PropertyReport(one.name, "conduct", "failed", text)
     raise error

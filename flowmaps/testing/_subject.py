@@ -1,7 +1,9 @@
 """The map under test, called with care: what it must not do becomes a finding with a name."""
 
+from collections.abc import Callable
 from typing import Any, final
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -10,7 +12,14 @@ from flowmaps._typing import Clock, Condition, State, Transport
 from flowmaps.errors import FlowMapError
 from flowmaps.maps import FlowMap, SolverFlowMap, TimeSet
 
-__all__ = ["Misbehaviour", "Subject", "described", "misbehaviour_of"]
+__all__ = [
+    "Misbehaviour",
+    "Subject",
+    "WrongClaim",
+    "described",
+    "misbehaviour_of",
+    "per_sample",
+]
 
 
 class Misbehaviour(Exception):
@@ -24,6 +33,36 @@ class Misbehaviour(Exception):
     def __init__(self, kind: str, message: str):
         super().__init__(message)
         self.kind = kind
+
+
+class WrongClaim(ValueError):
+    """What the user says of a flow is no function of states as it should be."""
+
+
+def per_sample(
+    function: Callable[..., Any], what: str, t: Tensor, x: State, condition: Condition
+) -> Tensor:
+    """Return a user's function of time and state, (batch,).
+
+    Args:
+        function: ``(t, x)`` or ``(t, x, condition)``.
+        what: messages call it.
+        t, x, condition: clocks (batch,), states, conditions.
+
+    Raises:
+        WrongClaim: if it raises, or returns another shape.
+    """
+    extra = () if condition is None else (condition,)
+    try:
+        value = torch.as_tensor(function(time_like(t, x), x, *extra))
+    except Exception as error:
+        raise WrongClaim(f"{what} raised {type(error).__name__}: {first_line(error)}") from error
+    if value.shape not in {(len(x),), (len(x), 1)}:
+        raise WrongClaim(
+            f"{what} must return one number for each of {len(x)} states, shape ({len(x)},), got "
+            f"{tuple(value.shape)}"
+        )
+    return value.reshape(len(x))
 
 
 def described(error: Exception) -> str:

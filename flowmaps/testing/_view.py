@@ -15,7 +15,7 @@ from flowmaps.maps import FlowMap, independent_derivatives
 from flowmaps.testing._differences import difference_jvp
 from flowmaps.testing._draws import Draw, Space
 
-__all__ = ["View", "size"]
+__all__ = ["View", "condition_of", "evaluate", "size"]
 
 
 class Typical(NamedTuple):
@@ -109,6 +109,24 @@ class View:
         return size(evaluate(self.field, t, x, condition))
 
 
+def condition_of(
+    function: Callable[[View], Tensor], view: View, dtype: torch.dtype, disturbances: int = 2
+) -> PerSample:
+    """Return by how much relative errors of map and field move what is made of them, (batch,).
+
+    Args:
+        function: of a view.
+        view: which is disturbed, by roots of the rounding unit.
+        dtype: whose rounding unit.
+        disturbances: whose effects are compared; the largest counts.
+    """
+    amount = torch.finfo(dtype).eps ** 0.5
+    found = function(view)
+    moved = (function(view.disturbed(amount, seed)) for seed in range(disturbances))
+    changes = [size(each - found).nan_to_num(posinf=0.0) / amount for each in moved]
+    return torch.stack(changes).amax(0)
+
+
 def evaluate(field: Field, t: Tensor, x: State, condition: Condition) -> Tensor:
     """Return b(t, x) for clocks (batch,)."""
     extra = () if condition is None else (condition,)
@@ -120,27 +138,28 @@ class _Shake:
 
     def __init__(self, amount: float, seed: int, space: Space):
         self.amount, self.seed, self.space = amount, seed, space
-        self._patterns: dict[tuple[int, ...], Tensor] = {}
+        self._patterns: dict[tuple[tuple[int, ...], str], Tensor] = {}
 
-    def pattern(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return numbers of size 0.5 to 1 and either sign."""
-        if shape not in self._patterns:
+    def pattern(self, like: Tensor, what: str) -> Tensor:
+        """Return numbers of size 0.5 to 1 and either sign, others for what is called otherwise."""
+        key = shape, _ = tuple(like.shape), what
+        if key not in self._patterns:
             # numpy's generator, for torch's is refused inside vmap
             generator = np.random.default_rng((self.seed, len(self._patterns)))
             uniform = torch.from_numpy(generator.uniform(-0.5, 0.5, shape))
-            self._patterns[shape] = uniform + uniform.sign() / 2
-        return self._patterns[shape].to(like)
+            self._patterns[key] = uniform + uniform.sign() / 2
+        return self._patterns[key].to(like)
 
     def state(self, x: Tensor, scale: Tensor) -> Tensor:
         """Move a state by the amount, relative to itself and to a scale (batch,)."""
-        pattern = self.amount * self.pattern(tuple(x.shape), x)
-        return x * (1 + pattern) + pattern.flip(0) * shaped_like(scale.to(x.dtype), x)
+        own, added = (self.amount * self.pattern(x, what) for what in ("state", "scale"))
+        return x * (1 + own) + added * shaped_like(scale.to(x.dtype), x)
 
-    def clock(self, time: Tensor, other: Tensor) -> Tensor:
+    def clock(self, time: Tensor, other: Tensor, what: str) -> Tensor:
         """Move a clock by the amount, relative to the larger of two times; within the window."""
         low, high = self.space.window
         reach = torch.maximum(time.abs(), other.abs()).detach()
-        moved = time.detach() + self.amount * self.pattern(tuple(time.shape), time) * reach
+        moved = time.detach() + self.amount * self.pattern(time.detach(), what) * reach
         return time + (moved.clamp(low, high) - time.detach())
 
 
@@ -154,7 +173,7 @@ class _Disturbed(FlowMap):
         self, s: float | Tensor, t: float | Tensor, x: State, condition: Condition
     ) -> Tensor:
         s, t = as_clock(s, x, "s"), as_clock(t, x, "t")
-        times = self.shake.clock(s, t), self.shake.clock(t, s)
+        times = self.shake.clock(s, t, "start"), self.shake.clock(t, s, "end")
         admitted = torch.as_tensor(self.inner.times.admits(*(a.detach() for a in times)))
         s, t = (torch.where(admitted, moved, a) for moved, a in zip(times, (s, t), strict=True))
         before = size(x)

@@ -10,7 +10,7 @@ from flowmaps._typing import PerSample, State
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._subject import described
-from flowmaps.testing._view import View, size
+from flowmaps.testing._view import View, condition_of, size
 
 __all__ = ["BatchConsistency", "Determinism", "Finite", "InputKept", "UnderVmap"]
 
@@ -79,7 +79,6 @@ class UnderVmap(Property):
     """A sample has one value under ``torch.func.vmap`` and in a batch."""
 
     name, kind, alone, cost = "batch consistency under vmap", "conduct", False, 256
-    conditioned = False  # by its scale: disturbances know the size of a state in plain batches only
 
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return the values under vmap less those in the batch."""
@@ -97,11 +96,9 @@ class UnderVmap(Property):
         """Return that the map cannot be called under vmap, which no flow map has to be."""
         return f"no vmap: {described(error)}"
 
-    def scale(self, view: View, draw: Draw) -> PerSample:
-        """Return the size of the states, and by how much relative errors move the end."""
-        amount = torch.finfo(draw.x.dtype).eps ** 0.5
-        moved = _end(view.disturbed(amount, 0), draw) - _end(view, draw)
-        return super().scale(view, draw) + size(moved).nan_to_num(posinf=0.0) / amount
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return that of the end: disturbances know the size of a state in plain batches only."""
+        return condition_of(lambda each: _end(each, draw), view, draw.x.dtype)
 
 
 @final

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from flowmaps._typing import Condition, Mask
+from flowmaps._typing import Condition, Mask, PerSample
 from flowmaps.testing._budget import rounding
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._subject import Misbehaviour, described
-from flowmaps.testing._view import View, evaluate, size
+from flowmaps.testing._view import View, condition_of, evaluate, size
 
 __all__ = ["ConditionRespected", "DeviceConsistency", "DtypeConsistency"]
 
@@ -65,6 +65,11 @@ class DtypeConsistency(Property):
         coarse = view.map(s, t, single, condition)
         fine = view.map(s, t, single.double(), pytree.tree_map(_double, condition))
         return view.difference(coarse.double(), fine)
+
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return that of one of the values: disturbances move both alike."""
+        s, _, t, x, _, condition = draw
+        return condition_of(lambda each: each.map(s, t, x, condition), view, draw.x.dtype)
 
     def dtype(self, draw: Draw) -> torch.dtype:
         """Return float32, in which one of the values is computed."""

@@ -106,10 +106,10 @@ class ModesAgree(Property):
             start = x.detach().requires_grad_()
             y = view.map(s, t, start, condition)
             if not y.requires_grad:
-                return (w * forward).flatten(1).sum(1)
+                return (w * forward).reshape(len(x), -1).sum(1)
             (back,) = torch.autograd.grad(y, start, w, allow_unused=True)
         back = torch.zeros_like(x) if back is None else back
-        return ((w * forward) - (back * v)).flatten(1).sum(1)
+        return ((w * forward) - (back * v)).reshape(len(x), -1).sum(1)
 
     def scale(self, view: View, draw: Draw) -> Tensor:
         """Return the size of DX v, and the speed, (batch,)."""
@@ -124,7 +124,7 @@ def _covector(draw: Draw) -> State:
 
     For w = L v a part of the derivative would never be seen: w (D v) is a quadratic form in v.
     """
-    w = draw.v.flatten(1).roll(1, 1).pow(3).reshape(draw.v.shape)
+    w = draw.v.reshape(len(draw.v), -1).roll(1, 1).pow(3).reshape(draw.v.shape)
     return w / shaped_like(size(w).clamp_min(1e-300).to(w.dtype), w)
 
 

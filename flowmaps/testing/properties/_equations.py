@@ -10,7 +10,7 @@ from flowmaps import residuals
 from flowmaps._typing import Mask, PerSample
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
-from flowmaps.testing._view import View, size
+from flowmaps.testing._view import View, condition_of, size
 
 __all__ = [
     "Eulerian",
@@ -82,24 +82,21 @@ class Eulerian(_Equation):
         )
 
     def scale(self, view: View, draw: Draw) -> PerSample:
-        """Return the speed, or the size and condition of one term, (batch,)."""
-        return _of_one_term(view, draw, super().scale(view, draw))
+        """Return the speed, or the size of one term, (batch,)."""
+        term = size(_start_derivative(view, draw)).nan_to_num(posinf=0.0)
+        return torch.maximum(super().scale(view, draw), term)
+
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return the larger of the sum's and of one term's, (batch,).
+
+        Two terms cancel, and disturbances of the map move both alike; what rounds is each of them.
+        """
+        of_term = condition_of(lambda each: _start_derivative(each, draw), view, draw.x.dtype)
+        return torch.maximum(super().condition(view, draw), of_term)
 
 
-def _of_one_term(view: View, draw: Draw, speed: PerSample) -> PerSample:
-    """Return the size of d/ds X, and by how much relative errors move it, where that is more.
-
-    The Eulerian residual is a sum of two terms that cancel, and disturbances of the map move both
-    alike; what rounds is each of them.
-    """
-    amount = torch.finfo(draw.x.dtype).eps ** 0.5
-    s, _, t, x, _, condition = draw
-    term, moved = (
-        each.jvp(each.map, s, t, x, ds=1.0, condition=condition)[1]
-        for each in (view, view.disturbed(amount, 0))
-    )
-    error = size(moved - term) / amount
-    return torch.maximum(speed, (size(term) + error).nan_to_num(posinf=0.0))
+def _start_derivative(view: View, draw: Draw) -> Tensor:
+    return view.jvp(view.map, draw.s, draw.t, draw.x, ds=1.0, condition=draw.condition)[1]
 
 
 @final
@@ -185,8 +182,15 @@ class EulerianReached(Reached):
         return Eulerian().residual(view, self.moved(view, draw))
 
     def scale(self, view: View, draw: Draw) -> PerSample:
-        """Return the speed, or the size and condition of one term, (batch,)."""
-        return _of_one_term(view, self.moved(view, draw), super().scale(view, draw))
+        """Return the larger of the speeds on the way and of the size of one term, (batch,)."""
+        return torch.maximum(
+            super().scale(view, draw), Eulerian().scale(view, self.moved(view, draw))
+        )
+
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return the larger of that on the whole way and of that of the equation there."""
+        there = Eulerian().condition(view, self.moved(view, draw))
+        return torch.maximum(super().condition(view, draw), there)
 
     def code(self, arguments: str) -> str:
         """Return the calls of map and residual."""

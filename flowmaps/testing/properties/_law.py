@@ -13,6 +13,7 @@ from flowmaps.calculus import log_det
 from flowmaps.maps import independent_derivatives
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
+from flowmaps.testing._subject import WrongClaim, per_sample
 from flowmaps.testing._view import View, size
 from flowmaps.testing.properties._structure import too_many
 
@@ -42,22 +43,21 @@ class Density(Property):
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return the difference of both sides, (batch,)."""
         s, _, t, x, _, condition = draw
-        extra = () if condition is None else (condition,)
         y = view.map(s, t, x, condition)
         with independent_derivatives():
             change = log_det(view.map, s, t, x, condition)
-        later = self.log_density(t.to(x.dtype), y, *extra)
-        return later + change - self.log_density(s.to(x.dtype), x, *extra)
+        return self._value(t, y, draw) + change - self._value(s, x, draw)
 
-    def scale(self, view: View, draw: Draw) -> Tensor:
+    def scale(self, view: View, draw: Draw) -> PerSample:
         """Return 1 + |log p_s(x)|, (batch,)."""
-        extra = () if draw.condition is None else (draw.condition,)
-        own = self.log_density(draw.s.to(draw.x.dtype), draw.x, *extra)
-        return 1 + size(own).nan_to_num(posinf=0.0)
+        return 1 + size(self._value(draw.s, draw.x, draw)).nan_to_num(posinf=0.0)
 
     def missing(self, view: View) -> str | None:
         """Return why whole Jacobians are not taken."""
         return too_many(view)
+
+    def _value(self, t: Tensor, x: Tensor, draw: Draw) -> Tensor:
+        return per_sample(self.log_density, "log_density", t, x, draw.condition)
 
 
 @final
@@ -101,20 +101,22 @@ class PushForward(Property):
         clocks = one.s.expand(_SAMPLES), one.t.expand(_SAMPLES)
         pushed = view.map(*clocks, before, condition)
         directions = torch.randn(one.x[0].numel(), _DIRECTIONS, generator=generator)
-        return kolmogorov_smirnov(*(a.flatten(1) @ directions.to(a) for a in (pushed, after)))
+        return kolmogorov_smirnov(
+            *(a.reshape(len(a), -1) @ directions.to(a) for a in (pushed, after))
+        )
 
     def _drawn(self, time: Tensor, one: Draw, generator: torch.Generator) -> Tensor:
         """Return samples (n, *event) of the law at one time.
 
         Raises:
-            ValueError: for what has another shape, or is not finite.
+            WrongClaim: for what has another shape, or is not finite.
         """
         condition = pytree.tree_map(_repeated, one.condition)
         extra = () if condition is None else (condition,)
         found = torch.as_tensor(self.samples(time.item(), _SAMPLES, generator, *extra))
         wanted = (_SAMPLES, *one.x.shape[1:])
         if tuple(found.shape) != wanted or not bool(torch.isfinite(found).all()):
-            raise ValueError(
+            raise WrongClaim(
                 f"samples(t, n, generator) must return n finite states, {wanted} for n = {_SAMPLES}"
                 f", got {tuple(found.shape)}{'' if found.isfinite().all() else ', not finite'}"
             )

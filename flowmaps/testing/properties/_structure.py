@@ -9,11 +9,13 @@ from torch import Tensor
 
 from flowmaps import residuals
 from flowmaps._checks import repeat_rows, shaped_like
+from flowmaps._typing import PerSample
 from flowmaps.calculus import jacobian, log_det, logarithmic_norm
 from flowmaps.maps import independent_derivatives
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
-from flowmaps.testing._view import View, size
+from flowmaps.testing._subject import per_sample
+from flowmaps.testing._view import View, condition_of, size
 
 __all__ = [
     "Conserved",
@@ -53,20 +55,16 @@ class Liouville(Property):
             )
 
     def scale(self, view: View, draw: Draw) -> Tensor:
-        """Return n + |log|det DX||, (batch,): n relative errors of a Jacobian add up.
+        """Return n + |log|det DX||, (batch,): n relative errors of a Jacobian add up."""
+        return draw.x[0].numel() + size(_log_det(view, draw)).nan_to_num(posinf=0.0)
 
-        And by how much relative errors move it, for disturbances of a map leave what is compared
-        with it moved alike.
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return the larger of the difference's and of log|det DX|'s, (batch,).
+
+        Disturbances of a map move alike what it is compared with.
         """
-        s, _, t, x = draw[:4]
-        amount = torch.finfo(x.dtype).eps ** 0.5
-        with independent_derivatives():
-            found, moved = (
-                log_det(each.map, s, t, x, draw.condition)
-                for each in (view, view.disturbed(amount, 0))
-            )
-        error = size(moved - found) / amount
-        return x[0].numel() + (size(found) + error).nan_to_num(posinf=0.0)
+        of_term = condition_of(lambda each: _log_det(each, draw), view, draw.x.dtype)
+        return torch.maximum(super().condition(view, draw), of_term)
 
     def missing(self, view: View) -> str | None:
         """Return why whole Jacobians are not taken."""
@@ -75,6 +73,11 @@ class Liouville(Property):
     def code(self, arguments: str) -> str:
         """Return the call of ``flowmaps.residuals``."""
         return f"fm.residuals.liouville(flow_map, field, {arguments})"
+
+
+def _log_det(view: View, draw: Draw) -> Tensor:
+    with independent_derivatives():
+        return log_det(view.map, draw.s, draw.t, draw.x, draw.condition)
 
 
 @final
@@ -128,14 +131,12 @@ class Conserved(Property):
         return self._value(draw.t, y, draw) - self._value(draw.s, draw.x, draw)
 
     def scale(self, view: View, draw: Draw) -> Tensor:
-        """Return the size of I over the sample and at the point, (batch,)."""
-        own = size(self._value(draw.s, draw.x, draw))
-        return torch.maximum(own, own.mean())
+        """Return the size of I at the point, and the typical one over the sample, (batch,)."""
+        own = size(self._value(draw.s, draw.x, draw)).nan_to_num(posinf=0.0)
+        return torch.maximum(own, own.median())
 
     def _value(self, t: Tensor, x: Tensor, draw: Draw) -> Tensor:
-        extra = () if draw.condition is None else (draw.condition,)
-        value = self.function(t.to(x.dtype), x, *extra)
-        return torch.as_tensor(value).reshape(len(x), -1)
+        return per_sample(self.function, f"the claim that it {self.name}", t, x, draw.condition)
 
 
 @final
