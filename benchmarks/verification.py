@@ -7,12 +7,14 @@ docs/mutants.md.
 """
 
 import argparse
+import json
 import math
 import multiprocessing
 import statistics
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def main() -> None:
         "--shrink", type=int, default=10, help="seeds of mutants with a search of counterexamples"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--keep", type=Path, help="file of results: those in it are not run again")
     parser.add_argument("--docs", action="store_true", help="write the table into docs/mutants.md")
     given = parser.parse_args()
     start = time.perf_counter()
@@ -55,7 +58,7 @@ def main() -> None:
     ]
     exact = [("exact", k, k // len(_exact_maps()), given.points, True) for k in range(given.runs)]
     found = []
-    for one in results([*mutants, *exact], given.jobs):
+    for one in results([*mutants, *exact], given.jobs, given.keep):
         found.append(one)
         if not one["properties"] and one["kind"] == "mutant":
             lines.append(f"missed: {one['name']} at seed {one['seed']}, {one['verdict']}")
@@ -86,7 +89,23 @@ def _said(lines: list[str]) -> list[str]:
     return []
 
 
-def results(jobs: list[tuple[Any, ...]], processes: int) -> Iterator[dict[str, Any]]:
+def results(
+    jobs: list[tuple[Any, ...]], processes: int, keep: Path | None
+) -> Iterator[dict[str, Any]]:
+    """Return the results of all jobs: those kept in a file, and the others, which it gets."""
+    lines = keep.read_text().splitlines() if keep is not None and keep.exists() else []
+    kept = {tuple(one.pop("job")): one for one in map(json.loads, lines)}
+    asked = set(jobs)
+    yield from (one for job, one in kept.items() if job in asked)
+    left = [job for job in jobs if job not in kept]
+    with nullcontext() if keep is None else keep.open("a", buffering=1) as file:
+        for job, one in zip(left, ran(left, processes), strict=True):
+            if file is not None:
+                file.write(json.dumps({"job": job, **one}) + "\n")
+            yield one
+
+
+def ran(jobs: list[tuple[Any, ...]], processes: int) -> Iterator[dict[str, Any]]:
     """Run all jobs, here or in processes of one thread each, in order."""
     if processes == 1:
         warm_up()

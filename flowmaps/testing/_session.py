@@ -20,8 +20,8 @@ from flowmaps.testing.properties import Reached
 
 __all__ = ["Session"]
 
-_PATIENCE, _IN_ALL = 2.0, 4.0
-"""Seconds for the search of one simpler counterexample, and of all of them."""
+_PATIENCE, _IN_ALL, _LEAST = 2.0, 8.0, 1.0
+"""Seconds for the search of one simpler counterexample, of all of them, and of one after that."""
 _EXAMPLES = 20
 _SAMPLE = 256
 """Points that tell typical sizes."""
@@ -171,7 +171,8 @@ class Session:
         k = int(sample.ratio.argmax())
         worst, at, simple = draw.take([k]), sample.take([k]), self.shrink and one.alone
         start, alone = time.monotonic(), list[Measured]()
-        end = start + min(_PATIENCE, _IN_ALL - self.searched, self.seconds or _IN_ALL)
+        left = max(_LEAST, _IN_ALL - self.searched)
+        end = start + min(_PATIENCE, left, self.seconds or _IN_ALL)
 
         def failing(points: Draw) -> Tensor:
             none = torch.zeros(len(points.x), dtype=torch.bool, device=points.x.device)
