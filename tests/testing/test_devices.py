@@ -53,7 +53,7 @@ class TestDevices:
         rate = torch.ones((), dtype=torch.float64, device="cuda").expand(4096)
 
         def held(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-            return x * torch.exp(rate[:1] * (s - t))[:, None]
+            return x * torch.exp(rate[:1].to(x.dtype) * (s - t))[:, None]
 
         report = fm.testing.verify(held, lambda t, x: -x, BOX, TIMES, device="cuda")
         assert report["device consistency"].status == "not applicable"
