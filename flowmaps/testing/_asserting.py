@@ -1,6 +1,8 @@
 """Verification as an assertion, for test suites."""
 
+import os
 import re
+import zlib
 from typing import Any
 
 import torch
@@ -12,6 +14,9 @@ from flowmaps.testing._report import NotAFlowMap, VerificationReport
 from flowmaps.testing._verify import verify
 
 __all__ = ["assert_flow_map", "verified"]
+
+_LONGEST = 160
+"""Characters of a report's name; file systems take 255."""
 
 
 def assert_flow_map(
@@ -44,7 +49,7 @@ def assert_flow_map(
         >>> fm.testing.assert_flow_map(decay, lambda t, x: -x, box, (0.0, 1.0)).verdict
         'flow map of the field'
     """
-    report = verified(flow_map, field, domain, times, name=None, **options)
+    report = verified(flow_map, field, domain, times, **options)
     report.raise_for_failures()
     wanted = "a flow" if field is None else "flow map of the field"
     if report.verdict != wanted:
@@ -52,27 +57,33 @@ def assert_flow_map(
     return report
 
 
-def verified(
-    flow_map: Transport, *arguments: Any, name: str | None, **options: Any
-) -> VerificationReport:
+def verified(flow_map: Transport, *arguments: Any, **options: Any) -> VerificationReport:
     """Verify with the test run's defaults, and write the report where the run wants reports.
 
     Args:
         flow_map, arguments, options: of ``verify``.
-        name: of the report's files; that of the test by default.
     """
     options.setdefault("points", DEFAULTS.points)
     options.setdefault("dtype", getattr(torch, DEFAULTS.dtype))
     report = verify(flow_map, *arguments, **options)
     if DEFAULTS.reports is not None:
         DEFAULTS.reports.mkdir(parents=True, exist_ok=True)
-        stem = DEFAULTS.reports / re.sub(r"[^\w.-]+", "-", name or _test_name()).strip("-")
-        report.to_json(stem.with_name(stem.name + ".json"))
-        stem.with_name(stem.name + ".md").write_text(report.to_markdown())
+        stem = _name_of_report(_test_name())
+        report.to_json(DEFAULTS.reports / f"{stem}.json")
+        (DEFAULTS.reports / f"{stem}.md").write_text(report.to_markdown(), encoding="utf-8")
     return report
 
 
 def _test_name() -> str:
-    import os
-
     return os.environ.get("PYTEST_CURRENT_TEST", "verification").rsplit(" (", 1)[0]
+
+
+def _name_of_report(test: str) -> str:
+    """Return the name of a file for every report: one test may write many, two may look alike."""
+    stem = re.sub(r"::|[/\\[\]]", "-", test).strip("-")
+    plain = re.sub(r"[^\w.-]+", "-", stem)[:_LONGEST]
+    if plain != stem:  # what was left out may be all that tells two tests apart
+        plain += f"-{zlib.crc32(test.encode()):08x}"
+    DEFAULTS.written[plain] += 1
+    count = DEFAULTS.written[plain]
+    return plain if count == 1 else f"{plain}-{count}"

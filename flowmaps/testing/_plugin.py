@@ -100,6 +100,10 @@ def _arguments(marker: pytest.Mark | None) -> tuple[Mapping[str, Any], list[str]
         from flowmaps.testing.properties import standard
 
         names = [one.name for one in standard()]
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise pytest.UsageError(
+            f'properties must be a list of names such as ["semigroup"], got {names!r}; {wanted}'
+        )
     return maps, list(names)
 
 
@@ -123,15 +127,30 @@ class FlowCase:
         return f"{self.label}-{self.name.replace(' ', '_')}"
 
     def check(self) -> PropertyReport:
-        """Measure the property; fail the test if it fails, skip it if it does not apply."""
+        """Measure the property; fail the test if it fails, skip it if it says nothing.
+
+        Raises:
+            NotAFlowMap: if the property fails.
+            TypeError: if the map's function does not return the arguments of ``verify``.
+        """
         from flowmaps.testing._asserting import verified
 
-        arguments = dict(self.make())
-        report = verified(arguments.pop("flow_map"), name=self.id, only=[self.name], **arguments)
+        report = verified(**self._arguments(), only=[self.name])
         report.raise_for_failures()
         found = report[self.name]
-        if found.status == "not applicable":
-            pytest.skip(f"{self.name}: {found.reason}")
+        if found.status in ("not applicable", "inconclusive"):
+            pytest.skip(f"{self.name}: {found.status}, {found.reason}")
         if found.status == "expected failure":
             pytest.xfail(f"{self.name}: {found.reason}")
         return found
+
+    def _arguments(self) -> dict[str, Any]:
+        found = self.make()
+        if not isinstance(found, Mapping) or "flow_map" not in found or "only" in found:
+            got = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+            raise TypeError(
+                f"the function of {self.label!r} must return the arguments of "
+                'flowmaps.testing.verify as a dict, with "flow_map" and without "only", which '
+                f"the case itself gives; got {got}"
+            )
+        return dict(found)
