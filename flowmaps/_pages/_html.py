@@ -15,10 +15,11 @@ h1, h2 { line-height: 1.2; } h2 { margin-top: 3rem; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; }
 figcaption, caption { color: #5a6775; font-size: .9rem; }
 caption { caption-side: bottom; text-align: left; padding-top: .4rem; }
-table { border-collapse: collapse; margin: 1.5rem 0; font-size: .92rem;
-  font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; margin: 1.5rem 0; font-size: .92rem; display: block;
+  overflow-x: auto; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee;
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; }
+td:last-child { overflow-wrap: anywhere; min-width: 12rem; }
 pre { background: #f4f6f9; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 .holds { color: #1b7f55; } .fails { color: #b3261e; font-weight: bold; }
 .unknown { color: #8a6100; }

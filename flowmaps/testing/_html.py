@@ -60,8 +60,12 @@ def _told(report: VerificationReport) -> str:
     """Return what a residual above what is allowed means: for a learned map the share counts."""
     level = report.facts["budget"]["quantile"]
     if level == 1:
-        return "What is above one is a failure."
-    return f"It fails where fewer than {level:.0%} of the points are within what is allowed."
+        told = "A property fails where its worst / allowed is above one."
+    else:
+        told = (
+            f"A property fails where fewer than {level:.0%} of points are within what is allowed."
+        )
+    return f"{told} 95 % of its residuals are below the size given, in their own units."
 
 
 def _row(one: PropertyReport) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 
+import pytest
 import torch
 
 import flowmaps as fm
@@ -80,3 +81,21 @@ def test_statuses_have_their_colour():
     text = exact.to_html()
     assert '<td class="holds">passed</td>' in text
     assert '<h1 class="holds">flow map of the field</h1>' in text
+
+
+@pytest.mark.parametrize(
+    "budget, told",
+    [(None, "its worst / allowed is above one"), (1e-2, "fewer than 95% of points are within")],
+)
+def test_the_table_says_what_its_columns_mean(budget, told):
+    report = verified(Named(), shrink=False, budget=budget)
+    assert told in read(report.to_html()).text
+
+
+def test_words_of_a_table_are_not_broken_but_in_its_last_column():
+    """A browser breaks words anywhere where it may, once a column is narrow."""
+    from flowmaps._pages._html import page
+
+    style = page("title", ["<p>"]).partition("<style>")[2].partition("</style>")[0]
+    broken = [rule for rule in style.split("}") if "overflow-wrap: anywhere" in rule]
+    assert [rule.partition("{")[0].strip() for rule in broken] == ["td:last-child"]
