@@ -1,5 +1,6 @@
 """Derivatives of a map by differences of its values: for black boxes, and to check forward mode."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def difference_jvp(
     *,
     step: float,
     within: "Space",
+    difference: Callable[[Tensor, Tensor], Tensor] = torch.sub,
 ) -> tuple[Tensor, Tensor]:
     """Return X_{s,t}(x) and its derivative along (ds, dt, dx), by five values of fourth order.
 
@@ -43,6 +45,7 @@ def difference_jvp(
         step: between two values, as a part of the window of times, or less, so that states do not
             move by more than this part of their size.
         within: times are asked inside it alone.
+        difference: ``difference(a, b)`` of two states, where that is not a - b, as for angles.
     """
     s, t = as_clock(s, x, "s"), as_clock(t, x, "t")
     ds = torch.zeros_like(s) if ds is None else as_clock(ds, x, "ds")
@@ -60,7 +63,10 @@ def difference_jvp(
     weights = torch.from_numpy(_weights()).to(x.device)[shift + 2].mT / h
     wide = weights.to(x.dtype).reshape(_POINTS, len(x), *([1] * (x.ndim - 1)))
     center = (2 - shift).reshape(1, len(x), *([1] * (x.ndim - 1))).expand(1, *x.shape)
-    return values.gather(0, center)[0], (wide * values).sum(0)
+    value = values.gather(0, center)[0]
+    # The weights sum to zero; states that wrap are close to each other only by their difference.
+    apart = difference(values.flatten(0, 1), repeat_rows(value, _POINTS)).reshape(values.shape)
+    return value, (wide * apart).sum(0)
 
 
 def _reach(x: Tensor, dx: Tensor | None, within: "Space") -> Tensor:

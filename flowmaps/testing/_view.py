@@ -88,7 +88,8 @@ class View:
 
     def differenced(self, flow_map: Any, *arguments: Any, **tangents: Any) -> tuple[Tensor, Tensor]:
         """Return the map and its derivative by differences of values."""
-        return difference_jvp(flow_map, *arguments, **tangents, step=self.step, within=self.space)
+        how: Any = {"step": self.step, "within": self.space, "difference": self.difference}
+        return difference_jvp(flow_map, *arguments, **tangents, **how)
 
     def state_scale(self, draw: Draw) -> PerSample:
         """Return the size of the states at both ends, (batch,)."""
