@@ -6,7 +6,17 @@ from typing import Any
 from flowmaps._checks import as_count, brief, is_number
 from flowmaps.testing._property import Property
 
-__all__ = ["check_options"]
+__all__ = ["check_map", "check_options"]
+
+
+def check_map(name: str, flow_map: Any) -> None:
+    """Raise for what cannot be called.
+
+    Raises:
+        TypeError: which names the argument.
+    """
+    if not callable(flow_map):
+        raise TypeError(f"{name} must be a callable X(s, t, x), got {brief(flow_map)}")
 
 
 def check_options(

@@ -13,6 +13,7 @@ from torch import Tensor
 from flowmaps._checks import as_count
 from flowmaps._typing import Count, Transport
 from flowmaps.domains import Domain
+from flowmaps.testing._arguments import check_map, check_options
 from flowmaps.testing._budget import Budget, as_budget
 from flowmaps.testing._hypothesis import (
     HealthCheck,
@@ -140,10 +141,11 @@ def flow_machine(
     """Return a state machine of Hypothesis that finds out whether a map composes as flows do.
 
     States start in the domain and then advance, rewind, split (some rows go on separately) and
-    restart (one shot from the start). After every call they must be where one shot takes them. What
-    they may be off by is gathered on the way: every call adds its budget, and amplifies what there
-    was by its derivative, which is measured by differences of values. Use it as ``TestMap =
-    flow_machine(...).TestCase``, or by ``run_machine``.
+    restart (one shot from the start). After every call they must be where one shot takes them, and
+    at their start when back at its time. What they may be off by is gathered on the way: every call
+    adds its budget, and amplifies what there was by its derivative, which is measured by
+    differences of values. Use it as ``TestMap = flow_machine(...).TestCase``, or by
+    ``run_machine``.
 
     That shows that a map is a flow, not of which field: for that there is ``verify``.
 
@@ -171,6 +173,8 @@ def flow_machine(
         >>> TestDecay().runTest()
     """
     space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
+    check_map("flow_map", flow_map)
+    check_options((), None, {}, {"difference": difference}, None, 0, atol)
     allowance = _budget(flow_map) if budget is None else as_budget(budget)
     apart = torch.sub if difference is None else difference
     view = View(Subject(flow_map, space.allowed), None, space, "none", apart)
@@ -273,7 +277,7 @@ def _settings(runs: int, steps: int, shrink: bool = True) -> settings:
     phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
     return settings(
         max_examples=runs,
-        stateful_step_count=steps,
+        stateful_step_count=1 + steps,  # Hypothesis counts the start as a step
         deadline=None,
         database=None,
         derandomize=True,
@@ -315,13 +319,14 @@ def _message(paths: Sequence[Path], gaps: Sequence[Gap | None], outside: int, ro
     how = "one of the two is not finite"
     if apart < float("inf"):
         how = f"{apart:.3g} apart, {ratio:.3g} times what may be"
-    text = (
-        f"states that went {_route(path.times)} are not where one shot X_{{{first:.6g},{last:.6g}}}"
-        f" takes them: {how}"
-    )
+    where = f"where one shot X_{{{first:.6g},{last:.6g}}} takes them"
+    if last == first:
+        where = "back at their start"
+    text = f"states that went {_route(path.times)} are not {where}: {how}"
     if outside > 1 or rows > 1:
         text += f", {outside} of {rows} rows off"
     if path.start[row].numel() <= 16:
-        told = {"start": path.start, "by this way": path.state, "in one shot": gap.one_shot}
+        told = {"start": path.start, "by this way": path.state}
+        told |= {} if last == first else {"in one shot": gap.one_shot}
         text += "; " + ", ".join(f"{name} {x[row].tolist()}" for name, x in told.items())
     return text

@@ -122,8 +122,13 @@ class Traveller:
 
     @torch.no_grad()
     def gap(self, path: Path) -> Gap:
-        """Compare a path's end with one shot; what leaves no digit to compare is not counted."""
-        direct = self.restart(path, path.times[-1])
+        """Compare a path's end with one shot, or with its start if that is where it returned to.
+
+        What leaves no digit to compare is not counted.
+        """
+        direct = self.begin(path.times[0], path.start, path.condition)
+        if path.times[-1] != path.times[0]:  # else where it must be is known without the map
+            direct = self.go(direct, path.times[-1])
         distance = size(self.view.difference(path.state, direct.state))
         allowed = self.atol + path.accumulated + direct.accumulated
         scale = torch.maximum(_finite(size(path.state)), _finite(size(direct.state)))
@@ -166,7 +171,8 @@ class Traveller:
             for times in (starts, ends)
         )
         values = self.view.map(*clocks, many, repeat_rows(condition, n + 2))
-        change = (values.reshape(n + 2, *x.shape) - y).double().reshape(n + 2, batch, d)
+        change = self.view.difference(values, repeat_rows(y, n + 2))
+        change = change.double().reshape(n + 2, batch, d)
         change = torch.where(torch.isfinite(change), change, 1 / self.unit)
         drift = change[n:].abs().amax((0, 2)) * (reach / abs(shift) if shift else 0.0)
         by_step = change[:n] / step[:, None]

@@ -75,6 +75,10 @@ def not_finite(s, t, x):
     return DAMPED.exact(s, t, x) / (t - s < 1.2)[:, None]
 
 
+def constant(s, t, x):
+    return torch.zeros_like(x)
+
+
 class Counting:
     def __init__(self):
         self.calls = 0
@@ -101,15 +105,19 @@ NO_FLOWS = {
     "wrong for long spans": wrong_far_away,
     "forwards only, silently": one_way,
     "not finite": not_finite,
+    "constant": constant,
     "counts its calls": Counting(),
     "stale cache": Stale(),
     "biased beyond its budget": biased,
 }
 
 
+TOLD = r"states that went -?[\d.]+ -> .* not (where one shot X_.* takes them|back at their start)"
+
+
 @pytest.mark.parametrize("name", NO_FLOWS)
 def test_what_is_no_flow_fails_and_names_the_path(name):
-    with pytest.raises(T.NotAFlowMap, match=r"states that went -?[\d.]+ -> .* one shot X_"):
+    with pytest.raises(T.NotAFlowMap, match=TOLD):
         run(NO_FLOWS[name], runs=200)
 
 
@@ -127,6 +135,28 @@ def test_a_learned_map_fails_beyond_what_it_declares():
 def test_misbehaviour_is_told_with_the_path():
     with pytest.raises(T.NotAFlowMap, match=r"on the way .* -> .*: the map must return .* shape"):
         run(lambda s, t, x: x[:, :1])
+
+
+def test_states_that_wrap_are_compared_by_their_difference():
+    """Disturbed states that wrap are close: their derivative is one and leaves few rows out."""
+
+    def wrap(x):
+        return torch.remainder(x + torch.pi, 2 * torch.pi) - torch.pi
+
+    def turning(error):
+        return lambda s, t, x: wrap(x + 3 * (t - s)[:, None] + error * ((t - s) ** 2)[:, None])
+
+    options = {"domain": T.Box(-torch.pi, torch.pi), "difference": lambda a, b: wrap(a - b)}
+    options |= {"times": (0.0, 1.0), "budget": T.Budget.learned(0.02)}
+    tally = run(turning(0.01), **options)
+    assert tally.left_out < 0.01 * tally.compared
+    with pytest.raises(T.NotAFlowMap):
+        run(turning(-3.0), **{**options, "runs": 50})
+
+
+def test_one_step_is_one_call():
+    tally = run(lambda s, t, x: x * torch.exp(s - t)[:, None], runs=3, steps=1)
+    assert tally.compared > 0
 
 
 def test_a_budget_that_tells_nothing_is_refused():
@@ -148,11 +178,15 @@ def test_a_machine_is_a_test_case():
         ({"directions": "up"}, ValueError, "directions must be"),
         ({"budget": "small"}, TypeError, "budget must be"),
         ({"batch": 0}, ValueError, "batch must be"),
+        ({"atol": -1.0}, ValueError, "atol must be"),
+        ({"atol": "none"}, ValueError, "atol must be"),
+        ({"difference": 3}, TypeError, "difference must be a function"),
+        ({"flow_map": 3}, TypeError, "flow_map must be a callable"),
     ],
 )
 def test_wrong_use_is_refused(refused, options, error, message):
-    given = {"domain": BOX, "times": (0.0, 1.0), **options}
-    refused(lambda: T.flow_machine(DAMPED.exact, **given), error, message)
+    given = {"flow_map": DAMPED.exact, "domain": BOX, "times": (0.0, 1.0), **options}
+    refused(lambda: T.flow_machine(**given), error, message)
 
 
 def test_errors_are_carried_by_the_derivative_of_what_comes_after():
