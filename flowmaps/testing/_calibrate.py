@@ -13,6 +13,7 @@ from flowmaps._typing import PerSample, Transport
 from flowmaps.domains import Domain
 from flowmaps.errors import FlowMapError
 from flowmaps.maps import FlowMap
+from flowmaps.testing._arguments import check_map, check_options
 from flowmaps.testing._budget import Budget
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._space import space_of
@@ -20,6 +21,8 @@ from flowmaps.testing._subject import Misbehaviour, Subject
 from flowmaps.testing._view import View, size
 
 __all__ = ["calibrate"]
+
+_CURE = '; if it has no forward mode choose derivatives="differences" or "none"'
 
 
 def calibrate(
@@ -80,9 +83,12 @@ def calibrate(
         >>> report.verdict
         'flow map of the field'
     """
-    _check(flow_map, reference, quantile, derivatives)
+    check_map("flow_map", flow_map)
+    check_map("reference", reference)
+    check_options((), None, {}, {"difference": difference}, None, seed, 0.0)
+    _check(quantile, derivatives)
     space = space_of(flow_map, domain, times, conditions, directions, event_shape, dtype, device)
-    draw = space.draw(as_count(points, "points"), seed)
+    draw = space.draw(as_count(points, "points"), int(seed))
     values_alone = derivatives == "none" or dtype in (torch.bfloat16, torch.float16)
     compared = torch.sub if difference is None else difference
     learned = View(Subject(flow_map, space.allowed), None, space, derivatives, compared)
@@ -97,10 +103,7 @@ def calibrate(
     return Budget.learned(found[0], None if values_alone else max(found[1:]), float(quantile))
 
 
-def _check(flow_map: Any, reference: Any, quantile: Any, derivatives: Any) -> None:
-    for name, one in (("flow_map", flow_map), ("reference", reference)):
-        if not callable(one):
-            raise TypeError(f"{name} must be a callable X(s, t, x), got {brief(one)}")
+def _check(quantile: Any, derivatives: Any) -> None:
     if not is_number(quantile) or not 0 < quantile <= 1:
         raise ValueError(f"quantile must be above 0 and at most 1, got {brief(quantile)}")
     if derivatives not in ("forward", "differences", "none"):
@@ -133,7 +136,8 @@ def _of_derivatives(learned: View, exact: View, draw: Draw, y: Tensor) -> dict[s
     for name, (arguments, along) in asked.items():
         right[name] = _asked("the reference", partial(_slope, exact, arguments, along, condition))
         _require_finite(right[name], draw, f"derivatives {name}")
-        got = _asked("the map", partial(_slope, learned, arguments, along, condition))
+        asking = partial(_slope, learned, arguments, along, condition)
+        got = _asked("the map", asking, "" if learned.derivatives == "differences" else _CURE)
         errors[name] = size(got - right[name])
     scale = torch.maximum(size(right["d/dt"]), size(right["d/dt at t = s"]))
     return {name: _relative(error, scale) for name, error in errors.items()}
@@ -161,17 +165,15 @@ def _quantile(error: PerSample, quantile: float, what: str) -> float:
     return found
 
 
-def _asked(who: str, call: Callable[[], Tensor]) -> Tensor:
+def _asked(who: str, call: Callable[[], Tensor], cure: str = "") -> Tensor:
     """Call a map; what it must not do is named."""
     try:
         return call()
     except Misbehaviour as error:
-        raise ValueError(f"{who} cannot be compared: {error}") from error
+        raise ValueError(f"{who} cannot be compared: {error}{cure}") from error
     except (FlowMapError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(
-            f"{who} cannot be compared: {type(error).__name__}: {first_line(error)}; if it has no "
-            'forward mode choose derivatives="differences" or "none"'
-        ) from error
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"{who} cannot be compared: {told}{cure}") from error
 
 
 def _require_finite(value: Tensor, draw: Draw, what: str) -> None:

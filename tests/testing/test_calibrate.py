@@ -61,6 +61,29 @@ def test_a_calibrated_map_passes_at_other_points_and_a_worse_one_does_not():
         assert fine <= 1 < worse
 
 
+@pytest.mark.parametrize("derivatives", ["forward", "differences"])
+def test_states_that_wrap_are_compared_by_their_difference_at_every_point(derivatives):
+    """An angle that turns by 3 a unit of time, one percent too fast; its wraps are no errors."""
+
+    def wrap(x):
+        return torch.remainder(x + torch.pi, 2 * torch.pi) - torch.pi
+
+    def turning(rate):
+        return lambda s, t, x: wrap(x + rate * (t - s)[:, None])
+
+    budget = fm.testing.calibrate(
+        turning(3.03),
+        turning(3.0),
+        fm.testing.Box(-torch.pi, torch.pi),
+        (0.0, 1.0),
+        quantile=1,
+        points=512,
+        derivatives=derivatives,
+        difference=lambda a, b: wrap(a - b),
+    )
+    assert budget.velocity == pytest.approx(0.01, rel=1e-6) and budget.state < 0.03
+
+
 def test_values_alone():
     budget = measured(lambda s, t, x: 1.01 * exact(s, t, x).detach(), derivatives="none")
     assert budget.state == budget.velocity == pytest.approx(0.01, rel=0.15)
@@ -70,11 +93,18 @@ def test_what_cannot_be_compared_is_refused(refused):
     def nan(s, t, x):
         return exact(s, t, x) * torch.where(x[:, :1] > 0, 1.0, torch.nan)
 
+    def in_numpy(s, t, x):
+        return torch.from_numpy(exact(s, t, x).numpy())
+
     refused(lambda: measured(nan), ValueError, "of the map's values are not finite")
     refused(lambda: measured(exact, nan), ValueError, "reference's values are not finite at")
     refused(
         lambda: measured(lambda s, t, x: x[:1]), ValueError, "the map cannot be compared: .*shape"
     )
+    by_numpy = r"has no forward mode choose derivatives=\"differences\""
+    refused(lambda: measured(in_numpy), ValueError, by_numpy)
+    refused(lambda: measured(exact, difference=3), TypeError, "difference must be a function")
+    refused(lambda: measured(exact, seed="one"), TypeError, "seed must be a whole number")
     refused(lambda: measured(exact, 3), TypeError, "reference must be a callable")
     refused(lambda: measured(exact, quantile=0), ValueError, "quantile must be")
     refused(lambda: measured(exact, derivatives="all"), ValueError, "derivatives must be")
