@@ -141,6 +141,9 @@ def test_stable_matrices_may_amplify_at_first():
     assert grows(find(strategies.matrices(2, "stable"), grows))
 
 
+LINEAR = strategies.linear_flows()
+
+
 @pytest.mark.parametrize(
     "act, error, message",
     [
@@ -164,6 +167,15 @@ def test_stable_matrices_may_amplify_at_first():
         (lambda: strategies.networks(width=99, weights="numbers"), ValueError, "one by one"),
         (lambda: strategies.perceptron([1.0, 2.0]), ValueError, "weights, got 2"),
         (lambda: strategies.Coupling("a"), TypeError, "must be a number"),
+        (lambda: strategies.states(torch.zeros(0, 2)), ValueError, r"\(m, \*event\)"),
+        (lambda: strategies.states(DOMAINS[0], dtype="float32"), TypeError, "dtype must be"),
+        (lambda: strategies.tangents(3), TypeError, "shape must be"),
+        (lambda: strategies.cases(3), TypeError, "flows must be a strategy"),
+        (lambda: strategies.cases(LINEAR, gap=-1.0), ValueError, "gap must be"),
+        (lambda: strategies.cases(LINEAR, directions="up"), ValueError, "directions must be"),
+        (lambda: strategies.cases(LINEAR, dtype=3), TypeError, "dtype must be"),
+        (lambda: strategies.conjugated_flows(3), TypeError, "inner must be a strategy"),
+        (lambda: strategies.linear_flows(times=3), TypeError, "times must be a pair"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_a_draw(refused, act, error, message):

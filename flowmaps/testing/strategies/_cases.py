@@ -8,9 +8,9 @@ from torch import Tensor
 
 from flowmaps._typing import Count
 from flowmaps.testing.strategies._known_flow import KnownFlow
-from flowmaps.testing.strategies._numbers import as_counts
+from flowmaps.testing.strategies._numbers import as_counts, as_dtype, as_strategy
 from flowmaps.testing.strategies._states import states
-from flowmaps.testing.strategies._times import triples
+from flowmaps.testing.strategies._times import as_gap, triples
 
 __all__ = ["Case", "cases"]
 
@@ -42,6 +42,10 @@ def cases(
         per_sample: whether every sample has times of its own, clocks (batch,), instead of numbers.
         dtype: of the states.
 
+    Raises:
+        TypeError, ValueError: if flows is no strategy, or an argument is not as for ``triples`` and
+            ``states``.
+
     Example:
         >>> import hypothesis, torch, flowmaps as fm
         >>> strategies = fm.testing.strategies
@@ -52,6 +56,9 @@ def cases(
         Case(flow=KnownFlow(LinearSystem(matrix=[[1.0]]), times=(0.0, 1.0)), s=0.0, u=0.0, t=1.0,
              x=tensor([[1.]], dtype=torch.float64))
     """
+    as_strategy(flows, "flows")
+    as_dtype(dtype)
+    as_gap(gap, directions)
     counts = as_counts(batch, "batch")
 
     @st.composite

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from flowmaps._checks import as_count, as_positive
+from flowmaps._checks import as_count, as_positive, brief
 from flowmaps._typing import Count
 from flowmaps.problems import (
     ExactProblem,
@@ -17,7 +17,7 @@ from flowmaps.testing.strategies._coordinates import diffeomorphisms
 from flowmaps.testing.strategies._falling import Falling
 from flowmaps.testing.strategies._known_flow import KnownFlow
 from flowmaps.testing.strategies._matrices import matrices
-from flowmaps.testing.strategies._numbers import numbers
+from flowmaps.testing.strategies._numbers import as_strategy, numbers
 from flowmaps.testing.strategies._times import times as one_time
 
 __all__ = [
@@ -148,6 +148,9 @@ def conjugated_flows(inner: st.SearchStrategy[KnownFlow]) -> st.SearchStrategy[K
     Args:
         inner: strategy for the flows.
 
+    Raises:
+        TypeError: if it is none.
+
     Example:
         >>> import hypothesis, flowmaps as fm
         >>> strategies = fm.testing.strategies
@@ -155,6 +158,7 @@ def conjugated_flows(inner: st.SearchStrategy[KnownFlow]) -> st.SearchStrategy[K
         >>> len(hypothesis.find(seen, lambda flow: True).coordinates)
         1
     """
+    as_strategy(inner, "inner")
 
     @st.composite
     def seen(draw: st.DrawFn) -> KnownFlow:
@@ -192,6 +196,8 @@ def flows(dim: Count = 2, times: Window = (0.0, 1.0)) -> st.SearchStrategy[Known
 def _known(
     problems: st.SearchStrategy[ExactProblem], times: Window
 ) -> st.SearchStrategy[KnownFlow]:
+    if not isinstance(times, tuple | list) or len(times) != 2:
+        raise TypeError(f"times must be a pair (earliest, latest), got {brief(times)}")
     one_time(*times)  # refuses what is no interval
     window = (float(times[0]), float(times[1]))
     return problems.map(lambda problem: KnownFlow(problem, window))

@@ -2,13 +2,15 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
+import torch
 from hypothesis import strategies as st
 
 from flowmaps._checks import as_count, brief, is_number
 from flowmaps._typing import Count
 
-__all__ = ["as_counts", "numbers", "rows"]
+__all__ = ["as_counts", "as_dtype", "as_strategy", "numbers", "rows"]
 
 _NEGLIGIBLE = 1e-9
 """Below this part of the range a number is zero."""
@@ -63,6 +65,31 @@ def as_counts(value: Count | tuple[Count, Count], name: str) -> tuple[int, int]:
     if least > most:
         raise ValueError(f"{name} must be (least, most) with least <= most, got {brief(value)}")
     return least, most
+
+
+def as_dtype(dtype: Any) -> torch.dtype:
+    """Return a floating dtype.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating one such as torch.float64, got {brief(dtype)}")
+    return dtype
+
+
+def as_strategy(value: Any, name: str) -> st.SearchStrategy[Any]:
+    """Return a strategy.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, st.SearchStrategy):
+        raise TypeError(
+            f"{name} must be a strategy such as flowmaps.testing.strategies.flows(dim=2), "
+            f"got {brief(value)}"
+        )
+    return value
 
 
 def rows(element: st.SearchStrategy, counts: tuple[int, int]) -> st.SearchStrategy[list]:

@@ -11,7 +11,7 @@ from flowmaps._checks import as_count, as_positive, brief
 from flowmaps._typing import Count
 from flowmaps.domains import Ball, Box, Domain, Points, SubLevel
 from flowmaps.testing.strategies._coordinates import Image
-from flowmaps.testing.strategies._numbers import as_counts, numbers, rows
+from flowmaps.testing.strategies._numbers import as_counts, as_dtype, numbers, rows
 
 __all__ = ["states", "tangents"]
 
@@ -33,7 +33,7 @@ def states(
         dtype: of the states.
 
     Raises:
-        TypeError: if domain is neither a domain nor a tensor.
+        TypeError: if domain is neither a domain nor a tensor, or dtype is no floating dtype.
         ValueError: if the event's shape does not fit the domain.
 
     Example:
@@ -43,10 +43,11 @@ def states(
         tensor([[0., 1.]], dtype=torch.float64)
     """
     if isinstance(domain, Tensor):
-        if domain.ndim < 2:
+        if domain.ndim < 2 or not domain.numel():
             raise ValueError(f"data must have shape (m, *event), got {tuple(domain.shape)}")
         event = tuple(domain.shape[1:]) if event is None else event
         domain = Points(domain.reshape(len(domain), -1))
+    as_dtype(dtype)
     if not isinstance(domain, Domain):
         raise TypeError(
             "domain must be a domain such as flowmaps.testing.Box([-1.0], [1.0]), or data "
@@ -85,6 +86,9 @@ def tangents(
         >>> hypothesis.find(directions, lambda v: True)
         tensor([[0., 1.]], dtype=torch.float64)
     """
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"shape must be (batch, *event), got {brief(shape)}")
+    as_dtype(dtype)
     sizes = tuple(as_count(n, "shape", 0) for n in shape)
     if not sizes:
         raise ValueError("shape must be (batch, *event), got ()")

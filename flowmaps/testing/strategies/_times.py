@@ -11,7 +11,7 @@ from flowmaps._checks import as_count, brief, is_number
 from flowmaps._typing import Count
 from flowmaps.testing.strategies._numbers import numbers
 
-__all__ = ["spans", "times", "triples"]
+__all__ = ["as_gap", "spans", "times", "triples"]
 
 _DIRECTIONS = ("both", "forward", "backward")
 
@@ -151,5 +151,19 @@ def _check(lower: Any, upper: Any, gap: Any, gaps: int, directions: Any) -> None
         raise ValueError(
             f"gap must be at least 0, and {gaps} of them fit in [{lower}, {upper}], got {gap}"
         )
+    as_gap(gap, directions)
+
+
+def as_gap(gap: Any, directions: Any) -> float:
+    """Return a gap of times in some directions, for an interval that is not known yet.
+
+    Raises:
+        TypeError, ValueError: if it is no number of at least 0, or there are no such directions.
+    """
+    if not is_number(gap):
+        raise TypeError(f"gap must be a number, got {brief(gap)}")
+    if not 0 <= gap < math.inf:
+        raise ValueError(f"gap must be at least 0, got {gap}")
     if directions not in _DIRECTIONS:
         raise ValueError(f"directions must be one of {_DIRECTIONS}, got {directions!r}")
+    return float(gap)
