@@ -107,3 +107,20 @@ def test_code_of_a_counterexample_runs_with_conditions_of_any_kind() -> None:
     names: dict = {"flow_map": wrong}
     exec(example.code(), names)
     assert names["residual"].abs().max().item() == pytest.approx(example.value, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", [22, 46, 70])
+def test_forward_mode_in_single_precision_may_lose_a_contraction(seed: int) -> None:
+    """DX is a difference of terms of size 1, and 2e-4 at worst: its logarithm has few digits."""
+    problem = fm.problems.LogisticGrowth()
+    report = fm.testing.verify(
+        problem.flow_map(),
+        problem.field,
+        problem.domain,
+        problem.times,
+        problem.parameter_domain,
+        only=["liouville", "gronwall bound"],
+        dtype=torch.float32,
+        seed=seed,
+    )
+    assert report.passed, str(report)

@@ -15,7 +15,7 @@ from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._subject import WrongClaim, per_sample
 from flowmaps.testing._view import View, size
-from flowmaps.testing.properties._structure import too_many
+from flowmaps.testing.properties._structure import lost_in_jacobian, too_many
 
 __all__ = ["Density", "PushForward", "kolmogorov_smirnov"]
 
@@ -51,6 +51,10 @@ class Density(Property):
     def scale(self, view: View, draw: Draw) -> PerSample:
         """Return 1 + |log p_s(x)|, (batch,)."""
         return 1 + size(self._value(draw.s, draw.x, draw)).nan_to_num(posinf=0.0)
+
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return that of the difference, and what Jacobians lose where the flow contracts."""
+        return super().condition(view, draw) + lost_in_jacobian(view, draw)
 
     def missing(self, view: View) -> str | None:
         """Return why whole Jacobians are not taken."""

@@ -24,6 +24,7 @@ __all__ = [
     "Liouville",
     "OrderPreservation",
     "Symplecticity",
+    "lost_in_jacobian",
     "too_many",
 ]
 
@@ -64,6 +65,7 @@ class Liouville(Property):
         Disturbances of a map move alike what it is compared with.
         """
         of_term = condition_of(lambda each: _log_det(each, draw), view, draw.x.dtype)
+        of_term = of_term + lost_in_jacobian(view, draw)
         return torch.maximum(super().condition(view, draw), of_term)
 
     def missing(self, view: View) -> str | None:
@@ -73,6 +75,25 @@ class Liouville(Property):
     def code(self, arguments: str) -> str:
         """Return the call of ``flowmaps.residuals``."""
         return f"fm.residuals.liouville(flow_map, field, {arguments})"
+
+
+def lost_in_jacobian(view: View, draw: Draw) -> PerSample:
+    """Return by how much a relative error of what Jacobians are a sum of moves log|det DX|.
+
+    Forward mode adds terms as large as states at the end are, over those at the start; where a flow
+    contracts they cancel, and what they have lost is no less for that: |DX^-1| times as much.
+    """
+    inverse = torch.linalg.inv_ex(_jacobian(view, draw)).inverse
+    return _terms(view, draw) * inverse.detach().double().abs().sum((1, 2)).nan_to_num(posinf=0.0)
+
+
+def _terms(view: View, draw: Draw) -> PerSample:
+    return (view.state_scale(draw) / view.space.extent).clamp_min(1.0)
+
+
+def _jacobian(view: View, draw: Draw) -> Tensor:
+    with independent_derivatives():
+        return jacobian(view.map, draw.s, draw.t, draw.x, draw.condition)
 
 
 def _log_det(view: View, draw: Draw) -> Tensor:
@@ -89,7 +110,7 @@ class Symplecticity(Property):
 
     def residual(self, view: View, draw: Draw) -> Tensor:
         """Return DX^T J DX - J, (batch, n, n)."""
-        m = self._jacobian(view, draw)
+        m = _jacobian(view, draw)
         n = m.shape[1] // 2
         zero, one = torch.zeros(n, n).to(m), torch.eye(n).to(m)
         form = torch.cat([torch.cat([zero, one], 1), torch.cat([-one, zero], 1)])
@@ -97,17 +118,12 @@ class Symplecticity(Property):
 
     def scale(self, view: View, draw: Draw) -> Tensor:
         """Return |DX|^2, (batch,)."""
-        return size(self._jacobian(view, draw)).nan_to_num(posinf=0.0).square().clamp_min(1.0)
+        return size(_jacobian(view, draw)).nan_to_num(posinf=0.0).square().clamp_min(1.0)
 
     def missing(self, view: View) -> str | None:
         """Return why there is no symplectic form."""
         odd = view.space.domain.dim % 2
         return "states have an odd number of components" if odd else too_many(view)
-
-    def _jacobian(self, view: View, draw: Draw) -> Tensor:
-        s, _, t, x = draw[:4]
-        with independent_derivatives():
-            return jacobian(view.map, s, t, x, draw.condition)
 
 
 @final
@@ -187,6 +203,13 @@ class GronwallBound(Property):
         above, below = ((weights.to(one)[:, None] * one).sum(0) * half for one in rates)
         high, low = torch.maximum(above, below), torch.minimum(above, below)
         return torch.relu(growth - high) + torch.relu(low - growth)
+
+    def condition(self, view: View, draw: Draw) -> PerSample:
+        """Return that of the residual, and what forward mode loses where the flow contracts."""
+        s, _, t, x, v, condition = draw
+        moved = _length(view.jvp(view.map, s, t, x, dx=v, condition=condition)[1]).double()
+        lost = _terms(view, draw) * _length(v).double() / moved.clamp_min(1e-300)
+        return super().condition(view, draw) + lost
 
     def missing(self, view: View) -> str | None:
         """Return why whole Jacobians are not taken."""
