@@ -135,6 +135,9 @@ class Reached(Property):
     so the share of these points outside the declared domain is told.
     """
 
+    kind, units = "field", "velocity"
+    requires = _OF_FIELD
+
     @abstractmethod
     def moved(self, view: View, draw: Draw) -> Draw:
         """Return the draw at the points that are reached."""
@@ -148,8 +151,7 @@ class Reached(Property):
 class TangentReached(Reached):
     """The tangent condition where the map arrives."""
 
-    name, kind, units = "tangent where it arrives", "field", "velocity"
-    requires = _OF_FIELD
+    name = "tangent where it arrives"
 
     def moved(self, view: View, draw: Draw) -> Draw:
         """Return (t, X_{s,t}(x))."""
@@ -169,8 +171,7 @@ class TangentReached(Reached):
 class EulerianReached(Reached):
     """The Eulerian equation where the map arrives on its way."""
 
-    name, kind, units = "eulerian where it arrives", "field", "velocity"
-    requires = _OF_FIELD
+    name = "eulerian where it arrives"
 
     def moved(self, view: View, draw: Draw) -> Draw:
         """Return (u, t, X_{s,u}(x))."""
