@@ -13,7 +13,7 @@ from flowmaps._checks import time_like
 from flowmaps._typing import Mask
 from flowmaps.testing._draws import Draw
 
-__all__ = ["Counterexample", "screened", "simplest"]
+__all__ = ["Counterexample", "is_plain", "screened", "simplest"]
 
 _SIMPLE = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)
 _DIGITS = (1, 2, 4)
@@ -86,6 +86,11 @@ def _shown(condition: Any) -> str:
             return f"[{parts}]"
         return f"({parts},)" if len(condition) == 1 else f"({parts})"
     return repr(condition)
+
+
+def is_plain(point: Draw) -> bool:
+    """Tell whether nothing of a point could be simpler."""
+    return point.x.numel() <= _MOST and all(a in _SIMPLE for a in _numbers(point))
 
 
 def screened(worst: Draw, failing: Callable[[Draw], Mask], allowed: Callable[[Draw], Mask]) -> Draw:

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from flowmaps.errors import FlowMapError
 from flowmaps.testing._budget import Budget, Measured, measure
-from flowmaps.testing._counterexample import Counterexample, screened, simplest
+from flowmaps.testing._counterexample import Counterexample, is_plain, screened, simplest
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
 from flowmaps.testing._report import LEVELS, PropertyReport
@@ -39,6 +39,7 @@ class Session:
     shrink: bool
     honest: bool = True
     searched: float = 0.0
+    plain: list[Draw] = field(default_factory=list)
 
     def run(self, measured: Sequence[Property]) -> list[PropertyReport]:
         """Measure all properties."""
@@ -186,8 +187,11 @@ class Session:
                 alone.append(got)
             return got.ratio > 1
 
-        simple = simple and bool(failing(worst))
-        if simple:
+        known = next((each for each in self.plain if simple and bool(failing(each))), None)
+        simple = simple and (known is not None or bool(failing(worst)))
+        if known is not None:
+            worst, at = known, alone[-1]
+        elif simple:
             admits = self.view.space.admits
             found = screened(worst, failing, admits)
             if found is worst:
@@ -196,6 +200,7 @@ class Session:
                 alone.append(measure(one, self.view, found, self.budget, self.atol))
             worst, at = found, alone[-1]
             self.searched += time.monotonic() - start
+            self.plain += [worst] if is_plain(worst) else []
         names = "s, t, x" if draw.condition is None else "s, t, x, condition"
         return Counterexample(worst, float(at.ratio), float(at.value), one.code(names), simple)
 
