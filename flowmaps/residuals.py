@@ -11,13 +11,11 @@ time; X the map; b the field.
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from flowmaps._checks import (
     as_clock,
-    as_count,
     as_time,
     brief,
     check_condition,
@@ -31,6 +29,7 @@ from flowmaps._probing import probe_once
 from flowmaps._typing import Condition, Count, Field, Time, Transport
 from flowmaps.calculus import divergence, jvp, log_det
 from flowmaps.calculus._jvp import call
+from flowmaps.calculus._quadrature import gauss_rule
 from flowmaps.maps import FlowMap, independent_derivatives
 
 __all__ = [
@@ -265,6 +264,7 @@ def integral_lagrangian(
     nodes: Count = 32,
     check_field: bool = True,
     difference: Difference = torch.sub,
+    ends: bool = False,
 ) -> Tensor:
     """Return X_{s,t}(x) - x - int_s^t b(r, X_{s,r}(x)) dr, which takes no derivative of the map.
 
@@ -277,6 +277,8 @@ def integral_lagrangian(
         nodes: of Gauss and Legendre's quadrature; the residual vanishes up to its error.
         check_field: as in lagrangian.
         difference: of two states.
+        ends: Gauss and Lobatto's rule instead, with nodes at s and t: it sees layers there, which
+            the other steps over.
 
     Raises:
         TypeError, ValueError: for wrong shapes, dtypes, devices, no nodes, or a field that is not
@@ -291,7 +293,7 @@ def integral_lagrangian(
         >>> abs(r.item()) < 1e-5
         True
     """
-    path, times, weights = _path(flow_map, s, t, x, condition, nodes)
+    path, times, weights = _path(flow_map, s, t, x, condition, gauss_rule(nodes, ends))
     states, conditions = path.flatten(0, 1), repeat_rows(condition, len(path))
     values = _field(field, times.reshape(-1), states, conditions, check_field)
     wide = weights.reshape(weights.shape + (1,) * (x.ndim - 1))
@@ -308,6 +310,7 @@ def liouville(
     condition: Condition = None,
     nodes: Count = 32,
     check_field: bool = True,
+    ends: bool = False,
 ) -> Tensor:
     """Return log |det DX_{s,t}(x)| - int_s^t div b(r, X_{s,r}(x)) dr, shape (batch,).
 
@@ -327,7 +330,7 @@ def liouville(
         >>> abs(r.item()) < 1e-5
         True
     """
-    path, times, weights = _path(flow_map, s, t, x, condition, nodes)
+    path, times, weights = _path(flow_map, s, t, x, condition, gauss_rule(nodes, ends))
     rates = divergence(
         field,
         times.reshape(-1),
@@ -339,17 +342,21 @@ def liouville(
 
 
 def _path(
-    flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition, nodes: Count
+    flow_map: Transport,
+    s: Time,
+    t: Time,
+    x: Tensor,
+    condition: Condition,
+    rule: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return states (nodes, batch, *event) at the nodes, times and weights (nodes, batch)."""
-    n = as_count(nodes, "nodes")
+    points, weights = rule
     check_condition(condition, check_state(x))
     start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
-    points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(n))
     times = start + (end - start) * ((points.to(x.device) + 1) / 2)[:, None]
     spread = ((end - start) / 2 * weights.to(x.device)[:, None]).to(x.dtype)
     if isinstance(flow_map, FlowMap):
         return flow_map.along(start, times, x, condition), times, spread
-    first, states, conditions = repeat_rows((start, x, condition), n)
+    first, states, conditions = repeat_rows((start, x, condition), len(points))
     path = call(flow_map, first, times.reshape(-1), states, conditions)
-    return path.reshape(n, *x.shape), times, spread
+    return path.reshape(len(points), *x.shape), times, spread

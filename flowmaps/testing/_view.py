@@ -45,6 +45,7 @@ class View:
         difference: how far two states are apart, ``difference(a, b)``; a - b unless states are
             periodic.
         nodes: of quadratures.
+        ends: whether they have nodes at both ends.
         step: of differences, as a part of the window of times and of the size of states.
         typical: size of states and of the field: what a formula adds and takes off again, and
             rounds by, also where it gives next to nothing.
@@ -56,6 +57,7 @@ class View:
     derivatives: str
     difference: Callable[[Tensor, Tensor], Tensor] = torch.sub
     nodes: int = 24
+    ends: bool = False
     step: float = 1e-3
     typical: Typical = Typical()
 
@@ -66,8 +68,11 @@ class View:
         return replace(self, typical=Typical(*(float(a.median()) for a in sizes)))
 
     def coarser(self) -> "View":
-        """Return the same with fewer nodes and longer steps, to tell the error of both."""
-        return replace(self, nodes=self.nodes * 3 // 4, step=self.step * 1.5)
+        """Return the same with fewer nodes and longer steps, to tell the error of both.
+
+        The nodes are of another kind, at both ends too, where two rules may miss the same layer.
+        """
+        return replace(self, nodes=self.nodes * 3 // 4, step=self.step * 1.5, ends=True)
 
     def disturbed(self, amount: float, seed: int) -> "View":
         """Return the same with all that map and field take and give moved by a relative amount.

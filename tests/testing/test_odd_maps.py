@@ -137,6 +137,31 @@ def test_what_a_quadrature_does_not_see_is_left_open(latest: float) -> None:
     assert report.verdict == "flow map of the field", str(report)
 
 
+@pytest.mark.parametrize("rate", [100.0, 1e3, 1e4, 1e6])
+def test_a_stiff_flow_is_a_flow(rate: float) -> None:
+    """Its layer is shorter than the steps of a rule, its Jacobian less than the least number."""
+
+    def relaxed(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return x * torch.exp(-rate * (t - s))[:, None]
+
+    options: dict[str, Any] = {"directions": "forward", "shrink": False}
+    report = fm.testing.verify(relaxed, lambda t, x: -rate * x, BOX, (0.0, 1.0), **options)
+    assert report.verdict == "flow map of the field" and not report.failures, str(report)
+    report = fm.testing.verify(relaxed, lambda t, x: -0.9 * rate * x, BOX, (0.0, 1.0), **options)
+    assert report["tangent"].status == "failed", str(report)
+    assert report.verdict != "flow map of the field", str(report)
+
+
+def test_a_flow_that_flattens_is_not_one_that_underflows() -> None:
+    def flattened(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return torch.stack([x[:, 0], torch.where(t > s, 0.0 * x[:, 1], x[:, 1])], 1)
+
+    report = fm.testing.verify(
+        flattened, lambda t, x: 0 * x, BOX, (0.0, 1.0), only=["liouville", "gronwall bound"]
+    )
+    assert report["liouville"].status == report["gronwall bound"].status == "failed", str(report)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -121,6 +121,7 @@ class IntegralLagrangian(Property):
             nodes=view.nodes,
             check_field=False,
             difference=view.difference,
+            ends=view.ends,
         )
 
     def code(self, arguments: str) -> str:

@@ -1,16 +1,17 @@
 """What a flow inherits from its field: volumes, symmetries, invariants, order, growth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from flowmaps import residuals
 from flowmaps._checks import repeat_rows, shaped_like
 from flowmaps._typing import PerSample
-from flowmaps.calculus import jacobian, log_det, logarithmic_norm
+from flowmaps.calculus import divergence, jacobian, log_det, logarithmic_norm
+from flowmaps.calculus._quadrature import gauss_rule
 from flowmaps.maps import independent_derivatives
 from flowmaps.testing._draws import Draw
 from flowmaps.testing._property import Property
@@ -30,6 +31,8 @@ __all__ = [
 
 _MOST = 8
 """Components up to which whole Jacobians are taken."""
+_SMALL = 0.5
+"""Part of the smallest number's logarithm below which determinants may be no number."""
 
 
 def too_many(view: View) -> str | None:
@@ -51,9 +54,18 @@ class Liouville(Property):
         assert view.field is not None
         s, _, t, x = draw[:4]
         with independent_derivatives():
-            return residuals.liouville(
-                view.map, view.field, s, t, x, draw.condition, nodes=view.nodes, check_field=False
+            found = residuals.liouville(
+                view.map,
+                view.field,
+                s,
+                t,
+                x,
+                draw.condition,
+                nodes=view.nodes,
+                check_field=False,
+                ends=view.ends,
             )
+        return found.masked_scatter(none := found == -torch.inf, _beyond(view, draw, none))
 
     def scale(self, view: View, draw: Draw) -> Tensor:
         """Return n + |log|det DX||, (batch,): n relative errors of a Jacobian add up."""
@@ -77,14 +89,48 @@ class Liouville(Property):
         return f"fm.residuals.liouville(flow_map, field, {arguments})"
 
 
+def _beyond(view: View, draw: Draw, rows: Tensor) -> Tensor:
+    """Return the residuals where log|det DX| is -inf: none where no float could tell it.
+
+    A flow may contract volumes to less than the smallest number there is.
+    """
+    field = view.field
+    assert field is not None
+
+    def rate(t: Tensor, x: Tensor, condition: Any) -> list[Tensor]:
+        return [divergence(field, t, x, condition=condition, check_field=False)]
+
+    if not bool(rows.any()):
+        return draw.x.new_zeros(0)
+    [expected] = _integrals(view, draw.take(rows.nonzero()[:, 0]), rate)
+    return torch.where(expected < _SMALL * _smallest(draw.x).log(), 0.0, -torch.inf).to(expected)
+
+
+def _smallest(x: Tensor) -> Tensor:
+    return x.new_tensor(torch.finfo(x.dtype).tiny)
+
+
+def _integrals(view: View, draw: Draw, rates: Callable[..., Sequence[Tensor]]) -> list[Tensor]:
+    """Return the integrals from s to t of rates (t, x, condition) along the map, each (batch,)."""
+    s, _, t, x, _, condition = draw
+    points, weights = gauss_rule(view.nodes, view.ends)
+    times = (s + (t - s) * ((points.to(x.device) + 1) / 2)[:, None]).reshape(-1)
+    starts, states, conditions = repeat_rows((s, x, condition), view.nodes)
+    path = view.map(starts, times, states, conditions).detach()
+    found = (one.reshape(view.nodes, -1) for one in rates(times, path, conditions))
+    half = ((t - s) / 2).to(x.dtype)
+    return [(weights.to(one)[:, None] * one).sum(0) * half for one in found]
+
+
 def lost_in_jacobian(view: View, draw: Draw) -> PerSample:
     """Return by how much a relative error of what Jacobians are a sum of moves log|det DX|.
 
     Forward mode adds terms as large as states at the end are, over those at the start; where a flow
     contracts they cancel, and what they have lost is no less for that: |DX^-1| times as much.
     """
-    inverse = torch.linalg.inv_ex(_jacobian(view, draw)).inverse
-    return _terms(view, draw) * inverse.detach().double().abs().sum((1, 2)).nan_to_num(posinf=0.0)
+    inverse, singular = torch.linalg.inv_ex(_jacobian(view, draw))
+    size_of = inverse.detach().double().abs().sum((1, 2)).nan_to_num(nan=1e300, posinf=1e300)
+    return _terms(view, draw) * torch.where(singular > 0, 0.0, size_of)
 
 
 def _terms(view: View, draw: Draw) -> PerSample:
@@ -193,14 +239,9 @@ class GronwallBound(Property):
         assert view.field is not None
         s, _, t, x, v, condition = draw
         moved = view.jvp(view.map, s, t, x, dx=v, condition=condition)[1]
-        growth = _length(moved).log() - _length(v).log()
-        points, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(view.nodes))
-        times = (s + (t - s) * ((points.to(x.device) + 1) / 2)[:, None]).reshape(-1)
-        starts, states, conditions = repeat_rows((s, x, condition), view.nodes)
-        path = view.map(starts, times, states, conditions).detach()
-        rates = [one.reshape(view.nodes, -1) for one in _norms(view.field, times, path, conditions)]
-        half = ((t - s) / 2).to(x.dtype)
-        above, below = ((weights.to(one)[:, None] * one).sum(0) * half for one in rates)
+        # what has become less than the smallest number there is has shrunk by that at least
+        growth = _length(moved).clamp_min(_smallest(x)).log() - _length(v).log()
+        above, below = _integrals(view, draw, partial(_norms, view.field))
         high, low = torch.maximum(above, below), torch.minimum(above, below)
         return torch.relu(growth - high) + torch.relu(low - growth)
 
@@ -228,7 +269,10 @@ def _norms(field: Any, t: Tensor, x: Tensor, condition: Any) -> tuple[Tensor, Te
 
 
 def _length(v: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(v.reshape(len(v), -1), dim=1)
+    """Return Euclidean lengths, (batch,), also of what has squares below the smallest number."""
+    flat = v.reshape(len(v), -1)
+    largest = flat.abs().amax(1).clamp_min(_smallest(v))
+    return largest * torch.linalg.vector_norm(flat / largest[:, None], dim=1)
 
 
 @final
