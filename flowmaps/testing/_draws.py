@@ -69,13 +69,17 @@ class Space:
     dtype: torch.dtype
     device: torch.device
 
-    def draw(self, n: int, seed: int) -> Draw:
-        """Return n points, the same for the same seed in every dtype and on every device."""
+    def draw(self, n: int, seed: int, start: float | None = None) -> Draw:
+        """Return n points, the same for the same seed in every dtype and on every device.
+
+        With a start all states are those of that time, also where their law changes with it.
+        """
         states = _coordinates(self.domain)
         given = self.conditions if isinstance(self.conditions, Domain) else None
         extra = 0 if given is None else _coordinates(given)
         rows, x = _accepted(self.domain, n, states + _TIMES + extra, seed)
         s, u, t = self._times(rows[:, states : states + _TIMES])
+        s = s if start is None else torch.full_like(s, start)
         generator = torch.Generator().manual_seed(seed)
         v = torch.randn(n, self.domain.dim, generator=generator, dtype=torch.float64)
         if isinstance(self.domain, Interpolated):  # its law of states changes with time

@@ -26,6 +26,7 @@ from flowmaps.testing._hypothesis import (
     settings,
     st,
 )
+from flowmaps.testing._interpolated import Interpolated
 from flowmaps.testing._path import Gap, Path, Traveller
 from flowmaps.testing._report import NotAFlowMap
 from flowmaps.testing._space import space_of
@@ -70,10 +71,11 @@ class _Machine(RuleBasedStateMachine):
         """Start from states x, or from as many as a sample has."""
         space = self.traveller.view.space
         low, high = space.window
-        sample = space.draw(_SAMPLE if x is None else len(x), seed)
-        x = sample.x if x is None else x.to(space.device)
         time = low + part * (high - low)
-        self.paths = [self.traveller.begin(time, x, sample.condition)]
+        sample = space.draw(_SAMPLE if x is None else len(x), seed, start=time)
+        own = x is None or isinstance(space.domain, Interpolated)  # states of that very time
+        start = sample.x if own else x.to(space.device)
+        self.paths = [self.traveller.begin(time, start, sample.condition)]
         self.gaps = [None]
 
     def move(self, which: int, part: float, later: bool, restart: bool = False) -> None:

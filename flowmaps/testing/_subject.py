@@ -123,7 +123,7 @@ class Subject(FlowMap):
             return self.function(s, t, x, *(() if condition is None else (condition,)))
         except (FlowMapError, Misbehaviour):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"the map raised {type(error).__name__}: {first_line(error)}"
             raise Misbehaviour("raises", what) from error
 

@@ -77,3 +77,19 @@ def test_wrong_use_is_refused(refused):
         ValueError,
         "times must be",
     )
+
+
+@pytest.mark.parametrize("budget", [0.0, fm.testing.Budget("learned", state=1e-6, quantile=0.9)])
+def test_a_machine_starts_from_the_states_of_its_start(budget):
+    """Whoever never leaves the map of one time sees only states of that time."""
+
+    def flow_map(s, t, x, label):
+        starts.update((float(a), float(b[0, 0] / DATA[c, 0, 0])) for a, b, c in zip(s, x, label))
+        return x * (t / s)[:, None, None]
+
+    starts: set = set()
+    fm.testing.run_machine(flow_map, states(), (0.1, 0.9), budget=budget, runs=8, steps=2)
+    assert len(starts) > 3
+    # X_{s,t}(x) = x t / s keeps I_s = s x1 there: every call is at I of its own start,
+    # but for what it is disturbed by
+    assert all(abs(part - s) < 1e-4 for s, part in starts), starts
