@@ -153,7 +153,7 @@ def brief(value: Any, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return what an error of foreign code says, without the stack that may follow."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

@@ -79,12 +79,14 @@ def test_wrong_use_is_refused(refused):
     )
 
 
-@pytest.mark.parametrize("budget", [0.0, fm.testing.Budget("learned", state=1e-6, quantile=0.9)])
+@pytest.mark.parametrize("budget", [1e-6, fm.testing.Budget("learned", state=1e-6, quantile=0.9)])
 def test_a_machine_starts_from_the_states_of_its_start(budget):
     """Whoever never leaves the map of one time sees only states of that time."""
 
     def flow_map(s, t, x, label):
-        starts.update((float(a), float(b[0, 0] / DATA[c, 0, 0])) for a, b, c in zip(s, x, label))
+        starts.update(
+            (float(a), float(b[0, 0] / DATA[c, 0, 0])) for a, b, c in zip(s, x, label, strict=True)
+        )
         return x * (t / s)[:, None, None]
 
     starts: set = set()
