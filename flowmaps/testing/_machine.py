@@ -73,9 +73,9 @@ class _Machine(RuleBasedStateMachine):
         low, high = space.window
         time = low + part * (high - low)
         sample = space.draw(_SAMPLE if x is None else len(x), seed, start=time)
-        own = x is None or isinstance(space.domain, Interpolated)  # states of that very time
-        start = sample.x if own else x.to(space.device)
-        self.paths = [self.traveller.begin(time, start, sample.condition)]
+        if x is None or isinstance(space.domain, Interpolated):  # states of that very time
+            x = sample.x
+        self.paths = [self.traveller.begin(time, x.to(space.device), sample.condition)]
         self.gaps = [None]
 
     def move(self, which: int, part: float, later: bool, restart: bool = False) -> None:
