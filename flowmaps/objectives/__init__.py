@@ -6,7 +6,7 @@ in ``fm.objectives.principles``, the teachers in ``fm.objectives.teachers``.
 """
 
 from flowmaps.objectives import principles, teachers
-from flowmaps.objectives._composed import Composed, Term
+from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._distillation import emd, lmd
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._flow_matching import flow_matching
@@ -24,6 +24,7 @@ from flowmaps.objectives._points import (
 from flowmaps.objectives._residual_objectives import eulerian_residual, lagrangian_residual
 from flowmaps.objectives._self_distillation import esd, lsd, psd_m, psd_u
 from flowmaps.objectives._sources import Domain, Pairs
+from flowmaps.objectives._term import Term
 from flowmaps.objectives._times import Diagonal, FromStart, GrowingSpan, Mixed, SortedPair, TimeLaw
 from flowmaps.objectives._trajectories import Trajectories
 from flowmaps.objectives._trajectory_matching import trajectory_matching

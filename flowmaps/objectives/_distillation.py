@@ -3,8 +3,9 @@
 from flowmaps._typing import Field
 from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.maps import FlowMap
-from flowmaps.objectives._composed import Composed, Term, Weight
+from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._points import OnInterpolant
+from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known

@@ -30,6 +30,8 @@ class Draw:
         noise: the base samples x0 that the points were made from, (batch, *event).
         images: recorded states X_{s,t}(points) at the end times, (batch, *event), where the source
             knows them.
+        middle: states at the times u on the same path of the interpolant, (batch, *event).
+        progress: fraction of training done, the same for every row, (batch,), float64.
         condition: tensor or pytree with leading batch axis.
         diagonal: how many rows, the first ones, have s = t by design; a number, known without
             reading values.
@@ -53,14 +55,16 @@ class Draw:
     velocity: Tensor | None = None
     noise: Tensor | None = None
     images: Tensor | None = None
+    middle: Tensor | None = None
+    progress: Tensor | None = None
     condition: Condition = None
     diagonal: int = 0
 
     def __post_init__(self) -> None:
         points = check_state(self.points, "points")
-        for name in ("s", "t", "u"):
-            _check_part(getattr(self, name), points.shape[:1], name, name == "u")
-        for name in ("velocity", "noise", "images"):
+        for name in ("s", "t", "u", "progress"):
+            _check_part(getattr(self, name), points.shape[:1], name, name in ("u", "progress"))
+        for name in ("velocity", "noise", "images", "middle"):
             _check_part(getattr(self, name), points.shape, name, True)
         check_condition(self.condition, points)
         if as_count(self.diagonal, "diagonal", least=0) > len(points):
@@ -111,7 +115,18 @@ def _check_part(part: Any, shape: torch.Size, name: str, optional: bool) -> None
         )
 
 
-_TENSORS = ("s", "t", "points", "u", "velocity", "noise", "images", "condition")
+_TENSORS = (
+    "s",
+    "t",
+    "points",
+    "u",
+    "velocity",
+    "noise",
+    "images",
+    "middle",
+    "progress",
+    "condition",
+)
 
 
 def _present(draw: Draw) -> list[str]:

@@ -1,8 +1,9 @@
 """Flow matching: learn the field as the conditional mean of the interpolant's velocity."""
 
 from flowmaps.interpolants import Interpolant, Linear
-from flowmaps.objectives._composed import Composed, Term
+from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._points import OnInterpolant
+from flowmaps.objectives._term import Term
 from flowmaps.objectives._times import Diagonal
 from flowmaps.objectives.principles import tangent
 from flowmaps.objectives.teachers import data

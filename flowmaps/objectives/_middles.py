@@ -15,19 +15,26 @@ class MiddleLaw(ABC):
     Example:
         >>> import torch, flowmaps as fm
         >>> class Late(fm.objectives.MiddleLaw):
-        ...     def sample(self, s, t, generator=None):
+        ...     def sample(self, s, t, generator=None, progress=1.0):
         ...         return torch.lerp(s, t, 0.75)
         >>> Late().sample(torch.zeros(1), torch.ones(1)).item()
         0.75
     """
 
     @abstractmethod
-    def sample(self, s: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        s: Tensor,
+        t: Tensor,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+    ) -> Tensor:
         """Return u (n,), float64 on the device of s.
 
         Args:
             s, t: times (n,), float64.
             generator: a CPU generator.
+            progress: fraction of training done, in [0, 1], for laws that change with it.
         """
 
 
@@ -41,7 +48,13 @@ class Midpoint(MiddleLaw):
         0.5
     """
 
-    def sample(self, s: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        s: Tensor,
+        t: Tensor,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+    ) -> Tensor:
         """Return (s + t) / 2; see MiddleLaw."""
         return torch.lerp(s, t, 0.5)
 
@@ -57,7 +70,13 @@ class UniformMiddle(MiddleLaw):
         True
     """
 
-    def sample(self, s: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        s: Tensor,
+        t: Tensor,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+    ) -> Tensor:
         """Return uniform times between s and t; see MiddleLaw."""
         fraction = torch.rand(len(s), generator=generator, dtype=torch.float64, device="cpu")
         return torch.lerp(s, t, fraction.to(s))

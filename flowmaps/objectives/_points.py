@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, final
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from flowmaps._typing import Condition
 from flowmaps.interpolants import Interpolant
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._middles import MiddleLaw
 from flowmaps.objectives._sources import Domain, Pairs
 from flowmaps.objectives._times import TimeLaw
 from flowmaps.objectives._trajectories import Trajectories
@@ -24,6 +26,8 @@ class Picked(NamedTuple):
         rows: how many rows.
         interval: in which the times are to be drawn.
         place: ``place(s, t, diagonal) -> Draw``; times (rows,) arrive float64 on the CPU.
+        at: ``at(u) -> states (rows, *event)`` at other times of the same paths, if these are known
+            and asked for.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -35,6 +39,7 @@ class Picked(NamedTuple):
     rows: int
     interval: tuple[float, float]
     place: Callable[[Tensor, Tensor, int], Draw]
+    at: Callable[[Tensor], Tensor] | None = None
 
 
 class PointLaw(ABC):
@@ -58,6 +63,7 @@ class PointLaw(ABC):
         batch: int | None,
         generator: torch.Generator | None,
         progress: float,
+        middles: MiddleLaw | None = None,
     ) -> Draw:
         """Return a draw of ``batch`` rows; arguments as in Objective.draw.
 
@@ -66,7 +72,11 @@ class PointLaw(ABC):
         """
         picked = self._pick(source, batch, generator)
         s, t = times.sample(picked.rows, picked.interval, generator, progress)
-        return picked.place(s, t, times.diagonal(picked.rows, progress))
+        draw = picked.place(s, t, times.diagonal(picked.rows, progress))
+        if middles is None:
+            return draw
+        u = middles.sample(draw.s, draw.t, generator, progress)
+        return replace(draw, u=u, middle=None if picked.at is None else picked.at(u))
 
     @abstractmethod
     def _pick(self, source: Any, batch: int | None, generator: torch.Generator | None) -> Picked:
@@ -77,6 +87,13 @@ class PointLaw(ABC):
 class OnInterpolant(PointLaw):
     """Points I_s of an interpolant between ``Pairs``, with its velocity and the base sample.
 
+    Args:
+        interpolant: the path between base and data.
+        middle: whether the draw brings the states I_u of the same paths at its middle times too.
+
+    Raises:
+        TypeError: for what is no interpolant.
+
     Example:
         >>> import torch, flowmaps as fm
         >>> law = fm.objectives.OnInterpolant(fm.interpolants.Linear())
@@ -85,13 +102,13 @@ class OnInterpolant(PointLaw):
         [1.0, 1.0]
     """
 
-    def __init__(self, interpolant: Interpolant):
+    def __init__(self, interpolant: Interpolant, middle: bool = False):
         if not isinstance(interpolant, Interpolant):
             raise TypeError(
                 "interpolant must be an fm.interpolants.Interpolant such as Linear(), "
                 f"got {type(interpolant).__name__}"
             )
-        self.interpolant = interpolant
+        self.interpolant, self.middle = interpolant, middle
 
     def _pick(self, source: Any, batch: int | None, generator: torch.Generator | None) -> Picked:
         if not isinstance(source, Pairs):
@@ -112,7 +129,10 @@ class OnInterpolant(PointLaw):
                 diagonal=diagonal,
             )
 
-        return Picked(len(x1), self.interpolant.times, place)
+        def at(u: Tensor) -> Tensor:
+            return self.interpolant.interpolate(u.to(x1.device), x0, x1)
+
+        return Picked(len(x1), self.interpolant.times, place, at if self.middle else None)
 
 
 @final

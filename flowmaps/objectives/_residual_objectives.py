@@ -6,8 +6,9 @@ from torch import Tensor
 
 from flowmaps._typing import Field
 from flowmaps.maps import FlowMap
-from flowmaps.objectives._composed import Composed, Term, Weight
+from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._points import AtStates
+from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import SortedPair, TimeLaw
 from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known

@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 __all__ = ["ROUTINGS", "check_routing", "constant", "routed", "stopped"]
 
-ROUTINGS = ("full", "target", "value")
-"""What carries gradient: both sides; all but the target's side; the mean velocity alone."""
+ROUTINGS = ("full", "target", "value", "state")
+"""What carries gradient: both sides; all but the target's; the mean velocity; X_{s,t}(x)."""
 
 
 def check_routing(routing: str) -> str:

@@ -1,9 +1,10 @@
 """Self-distillation: learn field and flow map together from data."""
 
 from flowmaps.interpolants import Interpolant, Linear
-from flowmaps.objectives._composed import Composed, Term, Weight
+from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._middles import Midpoint, UniformMiddle
 from flowmaps.objectives._points import OnInterpolant
+from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import Mixed, SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian, semigroup, tangent
 from flowmaps.objectives.teachers import data, own

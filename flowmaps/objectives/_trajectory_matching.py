@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from flowmaps.objectives._composed import Composed, Term, Weight
+from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._points import OnTrajectories
+from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import SortedPair, TimeLaw
 from flowmaps.objectives.principles import recorded
 from flowmaps.objectives.teachers import own

@@ -10,7 +10,7 @@ and D_s = d_s + b . grad along the characteristic:
 - semigroup: (X_{u,t} o X_{s,u} - X_{s,t}) / (t - s), where X_{s,t} / (t - s) brings v.
 
 The routing ``"target"`` stops b(t, X), DX b and X_{u,t} o X_{s,u}; ``"value"`` leaves the gradient
-to the v written out above.
+to the v written out above, ``"state"``, of the Lagrangian alone, to X_{s,t}(x).
 """
 
 from collections.abc import Callable
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from flowmaps import residuals
 from flowmaps._checks import per_sample, shaped_like, time_like
-from flowmaps._typing import Condition, Field
+from flowmaps._typing import Field
 from flowmaps.maps import FlowMap, NeuralFlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._routing import constant, routed, stopped
-from flowmaps.objectives.teachers import DrawnVelocity, as_field, as_map
+from flowmaps.objectives.principles._shared import at, extra, field_at, mean_velocity, span
+from flowmaps.objectives.teachers import DrawnVelocity, as_map
 
 __all__ = ["Principle", "eulerian", "lagrangian", "recorded", "semigroup", "tangent"]
 
@@ -51,8 +52,8 @@ def tangent(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str
         >>> fm.objectives.principles.tangent(drift, lambda t, x: 0 * x, draw, "full").item()
         1.0
     """
-    field = _field_at(teacher, draw.s, routing)
-    condition = _extra(draw.condition)
+    field = field_at(teacher, draw.s, routing)
+    condition = extra(draw.condition)
     known = field(time_like(draw.s, draw.points), draw.points, *condition)
     return learned.velocity(draw.s, draw.points, *condition) - known
 
@@ -84,13 +85,16 @@ def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: 
             "the Lagrangian principle asks for the field at X_{s,t}(x), and a drawn velocity holds "
             "at x alone; take teachers.own or teachers.Known(field)"
         )
-    field = _field_at(teacher, draw.t, routing)
+    field = field_at(teacher, draw.t, routing)
 
     def residual() -> Tensor:
-        return residuals.lagrangian(learned, field, *_at(draw), check_field=False)
+        return residuals.lagrangian(learned, field, *at(draw), check_field=False)
 
     if routing == "value":
-        return routed(constant(residual), _mean_velocity(learned, draw))
+        return routed(constant(residual), mean_velocity(learned, draw))
+    if routing == "state":
+        moving = learned(draw.s, draw.t, draw.points, *extra(draw.condition))
+        return routed(constant(residual), moving)
     return residual()
 
 
@@ -121,18 +125,18 @@ def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: st
             "a drawn velocity is the field plus noise, which with gradient through DX b moves the "
             'minimum by the variance of DX b; take the routing "value" (MeanFlow) or "target"'
         )
-    field = _field_at(teacher, draw.s)
+    field = field_at(teacher, draw.s)
 
     def residual() -> Tensor:
-        return residuals.eulerian(learned, field, *_at(draw), check_field=False)
+        return residuals.eulerian(learned, field, *at(draw), check_field=False)
 
     if routing == "full":
         return residual()
     if routing == "value":
-        return routed(constant(residual), -_mean_velocity(learned, draw))
+        return routed(constant(residual), -mean_velocity(learned, draw))
     # where the field is zero the residual is d/ds X
     resting = lambda t, x, *_: torch.zeros_like(x)  # noqa: E731
-    moving = residuals.eulerian(learned, resting, *_at(draw), check_field=False)
+    moving = residuals.eulerian(learned, resting, *at(draw), check_field=False)
     return routed(constant(residual), moving)
 
 
@@ -169,8 +173,8 @@ def semigroup(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
     if isinstance(learned, NeuralFlowMap) and isinstance(by, NeuralFlowMap):
         return _semigroup_of_means(learned, by, draw, draw.u, routing)
     by = by if routing == "full" else stopped(by)
-    s, t, x, condition = _at(draw)
-    return residuals.semigroup(learned, s, draw.u, t, x, condition, by=by) / _span(draw)
+    s, t, x, condition = at(draw)
+    return residuals.semigroup(learned, s, draw.u, t, x, condition, by=by) / span(draw)
 
 
 def _semigroup_of_means(
@@ -181,7 +185,7 @@ def _semigroup_of_means(
     The same residual without a difference of states, which divided by a short span is mostly
     rounding in float32 and all of it in bfloat16.
     """
-    s, t, x, condition = _at(draw)
+    s, t, x, condition = at(draw)
     meet = s == t
     share = per_sample((u - s) / torch.where(meet, 1.0, t - s), x)
 
@@ -219,47 +223,17 @@ def recorded(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: st
         >>> fm.objectives.principles.recorded(drift, drift, draw, "full").item()
         1.0
     """
+    reached, known = _recorded_sides(learned, teacher, draw, routing)
+    return reached - known
+
+
+def _recorded_sides(
+    learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str
+) -> tuple[Tensor, Tensor]:
+    """Return the learned state and the recorded one."""
     if draw.images is None:
         raise ValueError("the draw carries no recorded states; draw it from Trajectories")
-    return learned(draw.s, draw.t, draw.points, *_extra(draw.condition)) - draw.images
+    return learned(draw.s, draw.t, draw.points, *extra(draw.condition)), draw.images
 
 
-def _field_at(teacher: Field | FlowMap, clock: Tensor, routing: str = "full") -> Field:
-    """Return the teacher as a field asked at given times; the gradient stopped unless "full".
-
-    A flow map gets the clocks themselves: in float32 a time just before its last one would be that.
-    """
-
-    def exactly(t: Tensor, x: Tensor, *condition: Condition) -> Tensor:
-        return as_field(teacher)(clock, x, *condition)
-
-    field = exactly if isinstance(teacher, FlowMap) else teacher
-    return field if routing == "full" else stopped(field)
-
-
-def _at(draw: Draw) -> tuple[Tensor, Tensor, Tensor, Condition]:
-    return draw.s, draw.t, draw.points, draw.condition
-
-
-def _extra(condition: Condition) -> tuple[Condition, ...]:
-    return () if condition is None else (condition,)
-
-
-def _span(draw: Draw) -> Tensor:
-    # where s = t every difference of states is zero, whatever divides it
-    span = draw.t - draw.s
-    return per_sample(torch.where(span == 0, 1.0, span), draw.points)
-
-
-def _mean_velocity(learned: FlowMap, draw: Draw) -> Tensor:
-    """v_{s,t}(x); on the diagonal's rows, the first ones, v_{s,s}(x)."""
-    if isinstance(learned, NeuralFlowMap):
-        return learned.mean_velocity(*_at(draw))
-    equal, apart = draw[: draw.diagonal], draw[draw.diagonal :]
-    parts = []
-    if len(equal):
-        parts.append(learned.velocity(equal.s, equal.points, *_extra(equal.condition)))
-    if len(apart):
-        end = learned(apart.s, apart.t, apart.points, *_extra(apart.condition))
-        parts.append((end - apart.points) / _span(apart))
-    return torch.cat(parts)
+recorded.sides = _recorded_sides  # type: ignore[attr-defined]

@@ -1,0 +1,191 @@
+"""One square in an objective."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from flowmaps._checks import brief, is_number
+from flowmaps.maps import FlowMap
+from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._metrics import Between, Metric, Square, Squared, check_metric
+from flowmaps.objectives._routing import ROUTINGS, check_routing
+from flowmaps.objectives._spelling import spelled
+from flowmaps.objectives._weights import StepWeight
+from flowmaps.objectives.principles import Principle, lagrangian, recorded
+from flowmaps.objectives.teachers import Teacher
+
+__all__ = ["Term", "Weight"]
+
+ROWS = ("all", "diagonal", "off diagonal")
+
+
+Weight = float | Callable[[Tensor, Tensor], Tensor] | StepWeight
+"""A number, or ``weight(s, t) -> (rows,)`` of the times (rows,), float64, or a ``StepWeight``."""
+
+
+@final
+class Term(nn.Module):
+    """One square in an objective: a principle, its teacher, the routing, its rows and weight.
+
+    Args:
+        name: of the part in ``Loss.parts``.
+        principle: ``principle(learned, teacher, draw, routing) -> residual (rows, *event)``.
+        teacher: ``teacher(learned, draw)`` returns the field or flow map to compare with, from
+            ``fm.objectives.teachers``: ``data``, ``own`` or ``Known(field)``.
+        routing: what carries gradient: ``"full"``, both sides of the relation; ``"target"``, all
+            but the teacher's side; ``"value"``, the mean velocity alone; ``"state"``, X_{s,t}(x)
+            alone, of the Lagrangian principle. A principle may know fewer.
+        rows: the rows it applies to: ``"all"``, ``"diagonal"`` or ``"off diagonal"``.
+        weight: factor in the total: a number, a function of s and t (rows,) each, or a
+            ``StepWeight``.
+        scale: units of the residual's coordinates, divided out; shape of an event, None for one.
+        metric: of the residual, such as ``PseudoHuber(c)``; None for its square.
+
+    Raises:
+        TypeError: for a weight that is none or a metric that is none, or a ``Between`` with a
+            principle that does not compare states; at a call, if the weight returns no tensor, or
+            the teacher is not one that the principle can be asked of: ``data`` with ``lagrangian``,
+            and with ``eulerian`` unless the routing is "value" or "target".
+        ValueError: for another routing or other rows, a negative weight or a scale that is not
+            positive; at a call, if weight or scale have another shape.
+
+    Example:
+        >>> import flowmaps as fm
+        >>> o = fm.objectives
+        >>> term = o.Term("mean flow", o.principles.eulerian, o.teachers.data, "value")
+        >>> term  # doctest: +NORMALIZE_WHITESPACE
+        Term('mean flow', eulerian, teacher=data, routing='value', rows='all', weight=1.0,
+             scale=None)
+        >>> mean_flow = o.Composed(o.Mixed(0.25), o.OnInterpolant(fm.interpolants.Linear()), [term])
+    """
+
+    scale: Tensor | None
+
+    def __init__(
+        self,
+        name: str,
+        principle: Principle,
+        teacher: Teacher,
+        routing: str = "full",
+        rows: str = "all",
+        weight: Weight = 1.0,
+        scale: Tensor | Sequence[float] | None = None,
+        metric: Metric | None = None,
+    ):
+        super().__init__()
+        if rows not in ROWS:
+            raise ValueError(f"rows must be one of {ROWS}, got {rows!r}")
+        if not callable(weight) and not is_number(weight):
+            raise TypeError(f"weight must be a number or weight(s, t), got {brief(weight)}")
+        if not callable(weight) and not 0 <= weight < float("inf"):
+            raise ValueError(f"weight must be finite and not negative, got {weight}")
+        check_routing(routing)
+        _check_principle(principle, routing)
+        self.metric = check_metric(metric)
+        if isinstance(self.metric, Between) and not hasattr(principle, "sides"):
+            raise TypeError(
+                f"the metric Between compares two states, and the principle {spelled(principle)} "
+                "has one residual; take recorded, Consistency or Chained, or another metric"
+            )
+        self.name, self.principle, self.teacher = name, principle, teacher
+        self.routing, self.rows, self.weight = routing, rows, weight
+        units = None if scale is None else torch.as_tensor(scale)
+        if units is not None and not bool(((units > 0) & units.isfinite()).all()):
+            raise ValueError(f"scale must be positive and finite, got {units.tolist()}")
+        self.register_buffer("scale", units, persistent=False)
+
+    def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Tensor:
+        """Return the residual (rows, *event) on a draw of this term's rows."""
+        return self._scaled(self._asked(self.principle, learned, draw, target))
+
+    def values(
+        self, learned: FlowMap, draw: Draw, square: Square, target: FlowMap | None = None
+    ) -> Tensor:
+        """Return the metric of every row's residual (rows,), before the weight."""
+        if not isinstance(self.metric, Between):
+            return self.metric(self(learned, draw, target), square)
+        reached, known = self._asked(self.principle.sides, learned, draw, target)  # type: ignore[attr-defined]
+        return self.metric.compare(self._scaled(reached), self._scaled(known))
+
+    def _asked(
+        self, ask: Callable[..., Any], learned: FlowMap, draw: Draw, target: FlowMap | None
+    ) -> Any:
+        teacher = self.teacher(learned if target is None else target, draw)
+        given = {"target": target} if getattr(self.principle, "takes_target", False) else {}
+        return ask(learned, teacher, draw, self.routing, **given)
+
+    def _scaled(self, residual: Tensor) -> Tensor:
+        if self.scale is None:
+            return residual
+        if self.scale.shape != residual.shape[1:]:
+            raise ValueError(
+                f"scale must have the shape of an event, {tuple(residual.shape[1:])}, "
+                f"got {tuple(self.scale.shape)}"
+            )
+        return residual / self.scale.to(residual.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the term's choices, for whoever reads a printed objective or a run's folder."""
+        scale = None if self.scale is None else self.scale.tolist()
+        plain = isinstance(self.metric, Squared)
+        metric = "" if plain else f", metric={spelled(self.metric)}"
+        teacher = (
+            "" if isinstance(self.teacher, nn.Module) else f"teacher={spelled(self.teacher)}, "
+        )
+        return (
+            f"{self.name!r}, {spelled(self.principle)}, {teacher}routing={self.routing!r}, "
+            f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}{metric}"
+        )
+
+    def span(self, draw: Draw) -> tuple[int, int]:
+        """Return the first of this term's rows and the one after its last."""
+        first = draw.diagonal if self.rows == "off diagonal" else 0
+        return first, draw.diagonal if self.rows == "diagonal" else len(draw)
+
+    def check(self, draw: Draw) -> None:
+        """Refuse a weight that is negative at the times of a draw, which no call looks at.
+
+        Raises:
+            ValueError: if it is, or is not a number.
+        """
+        first, stop = self.span(draw)
+        if callable(self.weight) and first < stop:
+            rows = draw[first:stop]
+            with torch.no_grad():
+                weights = self.weighted(torch.ones_like(rows.s), rows)
+            if not bool((weights >= 0).all()):
+                raise ValueError(f"weight(s, t) must not be negative, got {weights.min().item():g}")
+
+    def weighted(self, values: Tensor, draw: Draw) -> Tensor:
+        """Return values (rows,) times the weight at each row's times."""
+        if not callable(self.weight):
+            return self.weight * values
+        steps = isinstance(self.weight, StepWeight)
+        weight = self.weight(draw) if steps else self.weight(draw.s, draw.t)
+        if not isinstance(weight, Tensor):
+            raise TypeError(
+                f"weight(s, t) must return a tensor of shape {tuple(values.shape)}, "
+                f"got {brief(weight)}; for a constant give the number itself"
+            )
+        if weight.shape != values.shape:
+            raise ValueError(
+                f"weight(s, t) must have the shape of s, {tuple(values.shape)}, "
+                f"got {tuple(weight.shape)}"
+            )
+        return weight.to(values) * values
+
+
+def _check_principle(principle: Principle, routing: str) -> None:
+    """Raise ValueError unless the principle knows the routing."""
+    if principle is recorded and routing == "value":
+        raise ValueError(
+            'the principle recorded has nothing to stop: its routing is "full", got "value"'
+        )
+    others = ROUTINGS if principle is lagrangian else tuple(r for r in ROUTINGS if r != "state")
+    known = getattr(principle, "routings", others)
+    if routing not in known:
+        raise ValueError(
+            f"the routings of the principle {spelled(principle)} are {known}, got {routing!r}"
+        )
