@@ -10,7 +10,7 @@ from flowmaps.objectives._times import SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known
 
-__all__ = ["emd", "lmd"]
+__all__ = ["emd", "known", "lmd"]
 
 
 def lmd(
@@ -47,7 +47,7 @@ def lmd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("lagrangian", lagrangian, _known(teacher), routing, weight=weight)
+    term = Term("lagrangian", lagrangian, known(teacher), routing, weight=weight)
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
@@ -87,12 +87,13 @@ def emd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("eulerian", eulerian, _known(teacher), routing, weight=weight)
+    term = Term("eulerian", eulerian, known(teacher), routing, weight=weight)
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
 
-def _known(teacher: Field | FlowMap | None) -> Known:
+def known(teacher: Field | FlowMap | None) -> Known:
+    """Return what was given as a teacher; raise TypeError for none."""
     if teacher is None:
         raise TypeError(
             "distillation needs teacher=, a field (t, x) or a flow map; "

@@ -7,13 +7,22 @@ from typing import final
 import torch
 from torch import Tensor
 
-__all__ = ["Diagonal", "FromStart", "GrowingSpan", "Mixed", "SortedPair", "TimeLaw"]
+from flowmaps.objectives._marginals import Marginal
+
+__all__ = [
+    "Diagonal",
+    "FromStart",
+    "GrowingSpan",
+    "Mixed",
+    "SortedPair",
+    "TimeLaw",
+]
 
 SpanLimit = Callable[[float], float]
 
 
 class TimeLaw(ABC):
-    """A law of pairs s <= t; of n rows the first ``diagonal(n)`` have s = t.
+    """A law of pairs of times; of n rows the first ``diagonal(n)`` have s = t.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -75,7 +84,10 @@ class GrowingSpan:
 
 @final
 class Diagonal(TimeLaw):
-    """s = t, uniform in the interval.
+    """s = t, uniform in the interval or by another law.
+
+    Args:
+        marginal: law of the time, such as ``LogitNormal()``; None for uniform.
 
     Example:
         >>> import flowmaps as fm
@@ -83,6 +95,9 @@ class Diagonal(TimeLaw):
         >>> bool((s == t).all())
         True
     """
+
+    def __init__(self, marginal: Marginal | None = None):
+        self.marginal = marginal
 
     def sample(
         self,
@@ -92,7 +107,10 @@ class Diagonal(TimeLaw):
         progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return equal times; see TimeLaw."""
-        t = _scaled(_uniform(n, generator), interval)
+        if self.marginal is None:
+            t = _scaled(_uniform(n, generator), interval)
+        else:
+            t = self.marginal.sample(n, interval, generator)
         return t, t.clone()
 
     def diagonal(self, n: int, progress: float = 1.0) -> int:
@@ -186,6 +204,7 @@ class Mixed(TimeLaw):
         rest: law of the other rows.
         pretrain: fraction of training, in [0, 1), in which all rows are on the diagonal; the other
             law's progress starts after it.
+        own: law of the rows with s = t; None for ``Diagonal()``.
 
     Raises:
         ValueError: for a share or a fraction outside; at a draw of a single row, which cannot be on
@@ -198,12 +217,19 @@ class Mixed(TimeLaw):
         [True, True, True, True, True, True, False, False]
     """
 
-    def __init__(self, share: float, rest: TimeLaw | None = None, pretrain: float = 0.0):
+    def __init__(
+        self,
+        share: float,
+        rest: TimeLaw | None = None,
+        pretrain: float = 0.0,
+        own: Diagonal | None = None,
+    ):
         if not 0 <= share <= 1:
             raise ValueError(f"the share of the diagonal must be in [0, 1], got {share}")
         if not 0 <= pretrain < 1:
             raise ValueError(f"pretrain must be a fraction of training in [0, 1), got {pretrain}")
         self.share, self.rest, self.pretrain = share, rest or SortedPair(), pretrain
+        self.own = own or Diagonal()
 
     def sample(
         self,
@@ -213,18 +239,18 @@ class Mixed(TimeLaw):
         progress: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Return diagonal pairs, then the others; see TimeLaw."""
-        count = self._own(n, progress)
-        s, t = Diagonal().sample(count, interval, generator, progress)
+        count = self._count(n, progress)
+        s, t = self.own.sample(count, interval, generator, progress)
         after = self._after(progress)
         other_s, other_t = self.rest.sample(n - count, interval, generator, after)
         return torch.cat([s, other_s]), torch.cat([t, other_t])
 
     def diagonal(self, n: int, progress: float = 1.0) -> int:
         """Return the share's rows, n while pre-training, and what the other law adds."""
-        count = self._own(n, progress)
+        count = self._count(n, progress)
         return count + self.rest.diagonal(n - count, self._after(progress))
 
-    def _own(self, n: int, progress: float) -> int:
+    def _count(self, n: int, progress: float) -> int:
         if n == 0 or progress < self.pretrain:
             return n
         if self.share in (0, 1):

@@ -8,17 +8,20 @@ gradient treats them is the routing's part.
 from collections.abc import Callable
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import brief
+from flowmaps._checks import brief, is_number
 from flowmaps._probing import probe_once
 from flowmaps._typing import Field
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._forgetting import forgotten
 from flowmaps.objectives._freezing import Freezer
+from flowmaps.objectives._routing import constant
 from flowmaps.objectives._spelling import spelled
 
-__all__ = ["DrawnVelocity", "Known", "Teacher", "as_field", "as_map", "data", "own"]
+__all__ = ["DrawnVelocity", "GuidedData", "Known", "Teacher", "as_field", "as_map", "data", "own"]
 
 Teacher = Callable[[FlowMap, Draw], Field | FlowMap]
 
@@ -61,6 +64,61 @@ def data(learned: FlowMap, draw: Draw) -> DrawnVelocity:
     if draw.velocity is None:
         raise ValueError("the draw carries no velocity; draw it from Pairs with an interpolant")
     return DrawnVelocity(draw.velocity)
+
+
+@final
+class GuidedData:
+    """omega I' + kappa v(x; c) + (1 - omega - kappa) v(x; none): guidance mixed in the loss.
+
+    I' is the drawn velocity, v the learned map's own at s = t, stopped. The field learned is that
+    of classifier-free guidance with scale omega / (1 - kappa), in one evaluation a step later. To
+    be learned the condition "none" must be among the draws: see ``Forgetting``.
+
+    Args:
+        omega: share of the drawn velocity.
+        kappa: share of the map's own conditional velocity, below 1.
+        empty: the condition "none": a value for every row, or a pytree of them like the condition.
+
+    Raises:
+        TypeError, ValueError: for shares that are no numbers, or kappa not below 1; at a call,
+            ValueError for a draw without velocity or condition.
+
+    Source:
+        Geng et al. (2025), arXiv:2505.13447, equation 21.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> one = torch.ones(1, 1)
+        >>> draw = fm.objectives.Draw(one[0], one[0], one, velocity=2 * one, condition=one[0])
+        >>> still = fm.maps.ExactFlowMap(lambda s, t, x, c: x)
+        >>> teacher = fm.objectives.teachers.GuidedData(omega=2.0, kappa=0.0, empty=0.0)
+        >>> teacher(still, draw)(draw.s, draw.points).item()
+        4.0
+    """
+
+    def __init__(self, omega: float, kappa: float = 0.0, empty: Any = 0):
+        for name, value in (("omega", omega), ("kappa", kappa)):
+            if not is_number(value):
+                raise TypeError(f"{name} must be a number, got {brief(value)}")
+        if not kappa < 1:
+            raise ValueError(f"kappa must be below 1, got {kappa}")
+        self.omega, self.kappa, self.empty = float(omega), float(kappa), empty
+
+    def __call__(self, learned: FlowMap, draw: Draw) -> DrawnVelocity:
+        """Return the mixed velocity, valid at the draw's points alone."""
+        if draw.condition is None:
+            raise ValueError("guidance asks for a condition; give it to the source of the draw")
+        everyone = torch.ones(len(draw), dtype=torch.bool, device=draw.points.device)
+        none = forgotten(draw.condition, everyone, self.empty)
+
+        def mixed() -> Tensor:
+            with_condition = learned.velocity(draw.s, draw.points, draw.condition)
+            without = learned.velocity(draw.s, draw.points, none)
+            drawn = data(learned, draw).velocity
+            rest = 1 - self.omega - self.kappa
+            return self.omega * drawn + self.kappa * with_condition + rest * without
+
+        return DrawnVelocity(constant(mixed))
 
 
 def own(learned: FlowMap, draw: Draw) -> FlowMap:
