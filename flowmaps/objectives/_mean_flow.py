@@ -10,6 +10,7 @@ from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._term import Term
 from flowmaps.objectives._times import Diagonal, Mixed
 from flowmaps.objectives.principles import eulerian, tangent
+from flowmaps.objectives.principles import improved_mean_flow as improved
 from flowmaps.objectives.teachers import GuidedData, Teacher, data, own
 
 __all__ = ["improved_mean_flow", "mean_flow"]

@@ -72,12 +72,14 @@ class Law:
     def exact(self) -> fm.maps.FlowMap:
         return fm.maps.ExactFlowMap(self.transport, velocity=self.field)
 
-    def learned(self, direction: str | None = None, by: float = 0.1) -> fm.maps.FlowMap:
+    def learned(
+        self, direction: str | None = None, by: float = 0.1, backward: bool = False
+    ) -> fm.maps.FlowMap:
         """Return a map exact at ``.network.theta`` = 0, which is ``by`` in the direction named."""
         network = Perturbed(self.transport, self.field)
         if direction is not None:
             network.theta.data[list(DIRECTIONS).index(direction)] = by
-        return fm.maps.NeuralFlowMap(network)
+        return fm.maps.NeuralFlowMap(network, times=fm.maps.TimeSet(0.0, 1.0, backward=backward))
 
     def draw(self, objective: fm.objectives.Objective, n: int) -> "WeightedDraw":
         """Return n points at times of the objective's law, each with both its velocities."""
@@ -92,6 +94,11 @@ class Law:
         twice = pytree.tree_map(lambda leaf: leaf.repeat_interleave(2, 0), rows)
         velocity = torch.stack(velocities, 1).flatten(0, 1)
         twice = replace(twice, velocity=velocity, diagonal=2 * objective.times.diagonal(n))
+        if (
+            u is not None
+        ):  # on the path of the same noise and data, which on the linear one is straight
+            step = (twice.u - twice.s)[:, None]
+            twice = replace(twice, middle=twice.points + step * velocity)
         return WeightedDraw(twice, torch.stack(chances, 1).flatten() / n, self)
 
 
