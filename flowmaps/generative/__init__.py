@@ -4,11 +4,13 @@ from flowmaps.generative._digits import Digits, load_digits
 from flowmaps.generative._digits_recipe import DigitsRecipe
 from flowmaps.generative._judge import ClassJudge
 from flowmaps.generative._metrics import frechet_distance, nearest_distance, transport_error
+from flowmaps.generative._multistep import sample_multistep
 from flowmaps.generative._plane import checkerboard, eight_gaussians
 from flowmaps.generative._plane_recipe import CheckerboardRecipe
 from flowmaps.generative._sampling import sample
 
 __all__ = [
+    "sample_multistep",
     "CheckerboardRecipe",
     "ClassJudge",
     "Digits",

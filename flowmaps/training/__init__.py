@@ -8,8 +8,14 @@ from flowmaps.training._recipe import Recipe, Trained
 from flowmaps.training._report import StepReport, StopTraining
 from flowmaps.training._schedules import constant, cosine
 from flowmaps.training._seeds import step_generator
+from flowmaps.training._stages import fit_in_stages
+from flowmaps.training._target import Target
+from flowmaps.training._together import Together, fit_together
 
 __all__ = [
+    "Together",
+    "fit_together",
+    "fit_in_stages",
     "Average",
     "FitResult",
     "Guard",
@@ -17,6 +23,7 @@ __all__ = [
     "Recipe",
     "StepReport",
     "StopTraining",
+    "Target",
     "Trained",
     "constant",
     "cosine",

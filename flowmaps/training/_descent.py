@@ -13,6 +13,7 @@ from flowmaps.training._optimizers import make_optimizer
 from flowmaps.training._seeds import step_seed
 from flowmaps.training._settings import Settings
 from flowmaps.training._state import TrainingState, running_buffers
+from flowmaps.training._target import Target
 
 __all__ = ["Descent"]
 
@@ -34,8 +35,10 @@ class Descent:
         self.peaks = [float(group["lr"]) for group in self.update.param_groups]
         """Learning rates of the optimiser's groups before any schedule."""
         self.average = Average(learned, settings.ema or 0.0)
-        self.state = TrainingState(learned, objective, self.update, self.average)
-        self.evaluate = compiled(lambda draw: objective(learned, draw), settings.compile)
+        self.target = Target(learned, settings.target)
+        self.state = TrainingState(learned, objective, self.update, self.average, self.target)
+        followed = self.target.map
+        self.evaluate = compiled(lambda draw: objective(learned, draw, followed), settings.compile)
 
     def loss_and_gradient(self, step: int, draw: Draw) -> tuple[Loss, Tensor]:
         """Fill in the clipped gradient of a step; return the loss and the norm before clipping."""
@@ -53,6 +56,7 @@ class Descent:
             group["lr"] = peak * factor
         self.update.step()
         self.average.update()
+        self.target.update()
 
     def running(self) -> dict[str, Tensor]:
         """Return copies of what evaluation itself may change, such as the statistics of a norm."""

@@ -70,6 +70,7 @@ def fit(
     schedule: str | Schedule = "cosine",
     warmup: int = 0,
     ema: float | None = 0.999,
+    target: float | None = None,
     clip: float | None = 1.0,
     seed: int = 0,
     compile: bool | str = False,
@@ -112,6 +113,8 @@ def fit(
         warmup: steps of a linear rise to the peak.
         ema: decay of the average of weights that is left in ``learned`` at the end (half-life
             log(1/2) / log(ema) steps, start-up bias divided out); None or 0 for the last weights.
+        target: decay of the moving average of weights that the objective takes its own targets
+            from, as consistency and shortcut models do; None for the map as it is now.
         clip: largest norm of the gradient; None for no limit.
         seed: of every draw.
         compile: compile the loss as one graph: True for inductor, or a backend's name;
@@ -163,6 +166,7 @@ def fit(
         schedule=schedule,
         warmup=warmup,
         ema=ema,
+        target=target,
         clip=clip,
         seed=seed,
         compile=compile,

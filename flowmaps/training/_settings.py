@@ -18,10 +18,11 @@ _REALS: dict[str, tuple[Callable[[float], bool], str]] = {
     "seconds": (lambda value: 0 < value < math.inf, "positive and finite"),
     "learning_rate": (lambda value: 0 < value < math.inf, "positive and finite"),
     "ema": (lambda value: 0 <= value < 1, "in [0, 1), or None for the last weights"),
+    "target": (lambda value: 0 <= value < 1, "in [0, 1), or None for the map itself"),
     "clip": (lambda value: value > 0, "positive, or None for no limit"),
 }
 """Real numbers, what each must be, and how that is said."""
-_OPTIONAL = ("steps", "seconds", "ema", "clip")
+_OPTIONAL = ("steps", "seconds", "ema", "target", "clip")
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (lambda value: isinstance(value, str) or callable(value), "a name or a factory"),
     "compile": (lambda value: isinstance(value, bool | str), "True, False or a backend's name"),
@@ -49,6 +50,7 @@ class Settings:
     schedule: str | Schedule
     warmup: int
     ema: float | None
+    target: float | None
     clip: float | None
     seed: int
     compile: bool | str
