@@ -13,10 +13,13 @@ Example:
 """
 
 from flowmaps.problems._arenstorf_orbit import ArenstorfOrbit
+from flowmaps.problems._checkerboard_flow import CheckerboardFlow
 from flowmaps.problems._damped_pendulum import DampedPendulum
 from flowmaps.problems._exact import ExactProblem
 from flowmaps.problems._gaussian_interpolant import GaussianInterpolant
+from flowmaps.problems._gaussian_mixture_flow import GaussianMixtureFlow, eight_gaussians_flow
 from flowmaps.problems._harmonic_oscillator import HarmonicOscillator
+from flowmaps.problems._interpolant_flow import InterpolantFlow
 from flowmaps.problems._linear_system import LinearSystem
 from flowmaps.problems._logistic_growth import LogisticGrowth
 from flowmaps.problems._lorenz63 import Lorenz63
@@ -33,6 +36,10 @@ from flowmaps.problems._two_point_mixture import TwoPointMixture
 from flowmaps.problems._van_der_pol import VanDerPol
 
 __all__ = [
+    "eight_gaussians_flow",
+    "InterpolantFlow",
+    "GaussianMixtureFlow",
+    "CheckerboardFlow",
     "ArenstorfOrbit",
     "DampedPendulum",
     "ExactProblem",
