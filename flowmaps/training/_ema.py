@@ -52,8 +52,8 @@ class Average:
         """Take in the weights as they are now."""
         self.updates += 1
         rate = (1 - self.decay) / (1 - self.decay**self.updates)
-        for live, mean in zip(self._live, self._mean, strict=True):
-            mean.lerp_(live.to(mean.dtype), rate)
+        live = [weight.to(mean.dtype) for weight, mean in zip(self._live, self._mean, strict=True)]
+        torch._foreach_lerp_(self._mean, live, rate)
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -2,7 +2,9 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._checks import as_count, brief
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Draw, Objective
+from flowmaps.training._capture import captured
 from flowmaps.training._compiling import compiled
 from flowmaps.training._ema import Average
 from flowmaps.training._optimizers import make_optimizer
@@ -22,6 +25,9 @@ from flowmaps.training._seeds import step_generator
 from flowmaps.training._settings import as_real
 
 __all__ = ["Together", "fit_together"]
+
+_AHEAD = 8
+"""Draws that wait for their step."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ def fit_together(
 ) -> Together:
     """Train maps of one structure at once: the same run for several seeds in little more time.
 
-    The weights are stacked along a new first axis and the loss is mapped over it. Map i draws what
+    The weights are stacked along a new first axis and the loss is mapped over it; on CUDA loss and
+    gradient are recorded as one graph and replayed. Map i draws what
     ``fit(..., seed=seeds[i])`` draws and its gradient is its own, so that it ends where ``fit``
     would take it, but for rounding, dropout's masks, and the guard, of which there is none: weights
     that are not finite stay so, and the result says whose.
@@ -125,11 +132,10 @@ def fit_together(
         rule = _Rule(stack, optimizer, learning_rate, ema, clip)
     total = as_count(steps, "steps")
     start, losses = time.perf_counter(), []
-    for step in range(total):
-        loss = stack.losses(draws(step, step / total))
-        rule.step(loss, learning_rate_factor(plan[0], step, total, plan[1]))
+    for step, draw in draws.of(total):
+        loss = rule.step(draw, learning_rate_factor(plan[0], step, total, plan[1]))
         if step % every == 0 or step == total - 1:
-            losses.append(loss.detach())
+            losses.append(loss)
     rule.average.apply()
     finite = stack.write_back(maps)
     return Together(maps, torch.stack(losses).cpu(), total, time.perf_counter() - start, finite)
@@ -185,6 +191,7 @@ class _Stack:
             return vmap(one, randomness="different")(weights, draw)
 
         self._every = compiled(every, compile)
+        self.step = captured(self.losses, list(self.live.values()), self.device)
 
     def losses(self, draw: Draw) -> Tensor:
         """Return the loss of every map (maps,) on its own draw."""
@@ -245,6 +252,19 @@ class _Draws:
         stacked = pytree.tree_map(lambda *leaves: torch.stack(leaves), *drawn)
         return pytree.tree_map(lambda leaf: leaf.to(self.device, non_blocking=True), stacked)
 
+    def of(self, steps: int) -> Iterator[tuple[int, Draw]]:
+        """Return the draws of a run; for another device than the CPU they are made ahead."""
+        if self.device.type == "cpu":
+            yield from ((step, self(step, step / steps)) for step in range(steps))
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            waiting: deque[Future[Draw]] = deque()
+            for step in range(steps + _AHEAD):
+                if step < steps:
+                    waiting.append(ahead.submit(self, step, step / steps))
+                if step >= _AHEAD:
+                    yield step - _AHEAD, waiting.popleft().result()
+
 
 class _Rule:
     """What a step does to the weights."""
@@ -265,10 +285,9 @@ class _Rule:
         )
         self.average = Average(held, ema or 0.0)
 
-    def step(self, losses: Tensor, factor: float) -> None:
-        """Go down every map's gradient, clipped alone."""
-        self.update.zero_grad(set_to_none=True)
-        losses.sum().backward()
+    def step(self, draw: Draw, factor: float) -> Tensor:
+        """Go down every map's gradient, clipped alone; return the losses (maps,)."""
+        losses = self.stack.step(draw)
         if self.clip is not None:
             self._clip(float(self.clip))
         for group in self.update.param_groups:
@@ -276,6 +295,7 @@ class _Rule:
         self.update.step()
         self.average.update()
         self.stack.follow()
+        return losses
 
     @torch.no_grad()
     def _clip(self, longest: float) -> None:
@@ -292,8 +312,7 @@ def _affordable(stack: _Stack, rule: _Rule, draws: _Draws, budget: float) -> int
     while len(times) < 3 or (len(times) < 40 and time.perf_counter() - start < 0.1 * budget):
         before = time.perf_counter()
         progress = (len(times) % 5) / 4
-        loss = stack.losses(draws(len(times), progress))
-        rule.step(loss, 0.0)
+        loss = rule.step(draws(len(times), progress), 0.0)
         loss.sum().item()  # waits for the device
         times.append(time.perf_counter() - before)
     stack.restart()

@@ -1,0 +1,82 @@
+"""Losses and gradients recorded once as a CUDA graph and replayed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from flowmaps.objectives import Draw
+
+__all__ = ["captured"]
+
+Step = Callable[[Draw], Tensor]
+"""Fills in the gradients of the weights; returns the losses."""
+
+
+def eager(losses: Step, weights: Sequence[Tensor]) -> Step:
+    """Return the step as it is: losses of a draw, gradients of their sum."""
+
+    def step(draw: Draw) -> Tensor:
+        values = losses(draw)
+        found = torch.autograd.grad(values.sum(), list(weights), allow_unused=True)
+        for weight, gradient in zip(weights, found, strict=True):
+            weight.grad = gradient
+        return values.detach()
+
+    return step
+
+
+def captured(losses: Step, weights: Sequence[Tensor], device: torch.device) -> Step:
+    """Return the step, on CUDA recorded for every structure of draws and then replayed.
+
+    A small network's step is hundreds of kernels of microseconds, which a host cannot launch as
+    fast as they run.
+
+    Args:
+        losses: of a draw, free of anything that waits for the device.
+        weights: the leaves whose gradients are wanted.
+        device: of both.
+    """
+    plain = eager(losses, weights)
+    if device.type != "cuda":
+        return plain
+    graphs: dict[Any, _Graph] = {}
+
+    def step(draw: Draw) -> Tensor:
+        leaves, structure = pytree.tree_flatten(draw)
+        key = (str(structure), tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+        if key not in graphs:
+            graphs[key] = _Graph(plain, draw, weights)
+        return graphs[key].replay(leaves)
+
+    return step
+
+
+class _Graph:
+    """One recorded step."""
+
+    def __init__(self, step: Step, draw: Draw, weights: Sequence[Tensor]):
+        leaves, structure = pytree.tree_flatten(draw)
+        self.inputs = [leaf.clone() for leaf in leaves]
+        held, self.weights = pytree.tree_unflatten(self.inputs, structure), weights
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # lazily made handles must not be made while recording
+            for _ in range(3):
+                step(held)
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = step(held)
+        self.gradients = [weight.grad for weight in weights]
+
+    def replay(self, leaves: list[Tensor]) -> Tensor:
+        """Return the losses of a draw of these leaves; its gradients are the weights' own."""
+        for mine, given in zip(self.inputs, leaves, strict=True):
+            mine.copy_(given, non_blocking=True)
+        self.graph.replay()
+        for weight, gradient in zip(self.weights, self.gradients, strict=True):
+            weight.grad = gradient
+        return self.losses.clone()
