@@ -42,7 +42,9 @@ class Method:
     def learned(self, seed: int, width: int, depth: int, path: Any, device: str) -> fm.maps.FlowMap:
         """Return a new map of the seed."""
         torch.manual_seed(seed)
-        network = fm.networks.MLP(dim=2, width=width, depth=depth, anchor=self.anchor)
+        network = fm.networks.MLP(
+            dim=2, width=width, depth=depth, residual=True, span_gain=1.0, anchor=self.anchor
+        )
         times = fm.maps.TimeSet(*path.times, backward=self.backward)
         return fm.maps.NeuralFlowMap(network, times=times).to(device)
 

@@ -10,6 +10,8 @@ error in one step only. Results are kept after every method; a run that was cut 
 import argparse
 import copy
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,10 @@ def main() -> None:
     parser.add_argument("--laws", default="eight gaussians,skewed two")
     parser.add_argument("--updates", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=2048)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--compile", default="", help="inductor, aot_eager, or nothing")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time, a method each")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -63,6 +67,19 @@ def main() -> None:
         print(write_record("objectives", asked, found, "\n".join(map(line, found))))
 
 
+def in_processes(given: argparse.Namespace) -> None:
+    """Run every method in a process of its own, some at a time; what they keep is found after."""
+    same = [sys.argv[0], *sys.argv[1:]]
+    waiting, running = given.methods.split(","), []
+    while waiting or running:
+        while waiting and len(running) < given.jobs:
+            name = waiting.pop(0)
+            command = [sys.executable, *same, "--methods", name, "--jobs", "1"]
+            running.append(subprocess.Popen(command))
+        running = [process for process in running if process.poll() is None]
+        time.sleep(0.2)
+
+
 def one(law: str, name: str, given: argparse.Namespace) -> dict[str, Any]:
     """Train a method on a law; return its figures."""
     method = METHODS[name]
@@ -76,9 +93,12 @@ def one(law: str, name: str, given: argparse.Namespace) -> dict[str, Any]:
     maps, updates, seconds = trained(method, problem, source, given)
     whole = time.perf_counter() - begin
     noise = torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(2)).to(given.device)
-    exact = problem.flow_map()(path.times[0], path.times[1], noise)
+    exact = problem.flow_map(rtol=1e-5, atol=1e-5)
     errors = {
-        steps: [transport(found[steps], exact, noise, steps, path) for found in maps]
+        steps: [
+            fm.generative.transport_error(found[steps], noise, steps, reference=exact)
+            for found in maps
+        ]
         for steps in ((1,) if method.to_end else STEPS)
     }
     return {
@@ -105,6 +125,7 @@ def trained(
         "learning_rate": given.rate,
         "warmup": min(200, given.updates // 4),
         "log_every": 100,
+        "compile": given.compile or False,
     } | method.options
     if not method.stages:
         objective = method.make(path, problem.field)
@@ -131,17 +152,6 @@ def in_stages(
             teacher = found[count] = copy.deepcopy(learned)
         kept.append(found)
     return kept, per_stage * len(method.stages), seconds
-
-
-@torch.no_grad()
-def transport(
-    learned: fm.maps.FlowMap, exact: torch.Tensor, noise: torch.Tensor, steps: int, path: Any
-) -> float:
-    """Return E|X_learned - X|^2 / E|X - x|^2 from noise to data."""
-    found = fm.generative.sample(learned, noise, steps=steps)
-    lower = path.alpha(torch.tensor([path.times[0]], dtype=torch.float64)).item()
-    start = lower * noise
-    return ((found - exact).square().sum() / (exact - start).square().sum()).item()
 
 
 def line(found: dict[str, Any]) -> str:

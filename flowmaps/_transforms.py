@@ -52,10 +52,13 @@ def peek(tensor: Tensor) -> Tensor:
 def any_item(mask: Tensor) -> bool:
     """Tell on the host whether any element is true, under vmap too (one synchronisation).
 
-    On the meta device, which has shapes and no values, none is.
+    On the meta device, which has shapes and no values, none is; nor while a CUDA graph is captured,
+    which has none yet.
     """
     mask = peek(mask.detach())
-    return not mask.is_meta and bool(mask.any().item())
+    if mask.is_meta or (mask.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return False
+    return bool(mask.any().item())
 
 
 def is_transformed(tensor: Tensor) -> bool:

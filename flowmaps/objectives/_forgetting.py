@@ -16,7 +16,8 @@ __all__ = ["Forgetting"]
 
 def forgotten(condition: Condition, drop: Tensor, empty: Any) -> Condition:
     def mixed(leaf: Tensor, value: Any) -> Tensor:
-        none = torch.as_tensor(value, dtype=leaf.dtype, device=leaf.device)
+        # a number is written, not copied, to the device: a captured graph cannot copy
+        none = value.to(leaf) if isinstance(value, Tensor) else leaf.new_full((), value)
         return torch.where(shaped_like(drop, leaf), none, leaf)
 
     if isinstance(condition, Tensor):

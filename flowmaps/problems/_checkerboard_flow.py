@@ -13,6 +13,8 @@ from flowmaps.problems._interpolant_flow import InterpolantFlow
 __all__ = ["CheckerboardFlow"]
 
 _LOG_ROOT = math.log(math.sqrt(2 * math.pi))
+_SIDE = 0.5
+"""Of a square."""
 _NARROW = 1.0
 """Squares narrower than this many standard deviations of the posterior go by quadrature."""
 
@@ -49,12 +51,17 @@ class CheckerboardFlow(InterpolantFlow):
         inside = torch.rand(n, 2, generator=generator, device=cpu)
         return (torch.stack([column, row], dim=1) + inside) / 2 - 1
 
+    def _constants(self) -> list[Tensor]:
+        nodes, weights = np.polynomial.legendre.leggauss(12)
+        lower = torch.arange(4, dtype=torch.float64, device="cpu") / 2 - 1
+        return [lower, torch.from_numpy(nodes), torch.from_numpy(weights)]
+
     def _means(self, alpha: Tensor, beta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         # a positive alpha at the end itself, where only its limit has a meaning
         alpha = alpha.clamp(min=1e-7)[:, :, None]
         beta, state = beta[:, :, None], x[:, :, None]
-        lower = torch.arange(4, dtype=torch.float64, device=x.device) / 2 - 1
-        log_mass, base, data = _columns(alpha, beta, state, lower, lower + 0.5)
+        lower, nodes, weights = self._on(x.device)
+        log_mass, base, data = _columns(alpha, beta, state, lower, nodes, weights)
         # (batch, column, row): both coordinates' masses, dark squares alone
         joint = log_mass[:, 0, :, None] + log_mass[:, 1, None, :]
         number = torch.arange(4, device=x.device)
@@ -66,20 +73,21 @@ class CheckerboardFlow(InterpolantFlow):
 
 
 def _columns(
-    alpha: Tensor, beta: Tensor, x: Tensor, lower: Tensor, upper: Tensor
+    alpha: Tensor, beta: Tensor, x: Tensor, lower: Tensor, nodes: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log mass, E[x0] and E[x1] of every coordinate in every column, (batch, 2, 4) each.
 
     Mass is the integral over x1 in [lower, upper] of the density of x0 = (x - beta x1) / alpha,
     but for a factor that all columns share.
     """
-    narrow = beta * 0.5 < _NARROW * alpha
+    upper = lower + _SIDE
+    narrow = beta * _SIDE < _NARROW * alpha
     wide_beta = torch.where(narrow, 2 * _NARROW * alpha, beta)  # what the other branch may see
     log_mass, base = _cut_normal((x - wide_beta * upper) / alpha, (x - wide_beta * lower) / alpha)
     log_mass = log_mass + torch.log(alpha / wide_beta)
     data = (x - alpha * base) / wide_beta
     thin_beta = torch.where(narrow, beta, torch.zeros_like(beta))
-    few = _by_quadrature(alpha, thin_beta, x, lower, upper)
+    few = _by_quadrature(alpha, thin_beta, x, lower, nodes, weights)
     return tuple(
         torch.where(narrow, a, b) for a, b in zip(few, (log_mass, base, data), strict=True)
     )  # type: ignore[return-value]
@@ -99,15 +107,11 @@ def _cut_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_quadrature(
-    alpha: Tensor, beta: Tensor, x: Tensor, lower: Tensor, upper: Tensor
+    alpha: Tensor, beta: Tensor, x: Tensor, lower: Tensor, nodes: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what ``_columns`` does, by Gauss's rule, for columns narrow beside alpha / beta."""
-    nodes, weights = np.polynomial.legendre.leggauss(12)
-    middle, half = (upper + lower) / 2, (upper - lower) / 2
-    node = torch.as_tensor(nodes, device=x.device)
-    data = middle[:, None] + half[:, None] * node  # (4, nodes)
+    data = (lower + _SIDE / 2)[:, None] + _SIDE / 2 * nodes  # (4, nodes)
     base = (x[..., None] - beta[..., None] * data) / alpha[..., None]
-    log_weight = torch.as_tensor(weights, device=x.device).log() + half.log()[:, None]
-    log_part = log_weight - base**2 / 2 - _LOG_ROOT
+    log_part = (weights * (_SIDE / 2)).log() - base**2 / 2 - _LOG_ROOT
     share = torch.softmax(log_part, -1)
     return torch.logsumexp(log_part, -1), (share * base).sum(-1), (share * data).sum(-1)

@@ -70,13 +70,16 @@ class GaussianMixtureFlow(InterpolantFlow):
 
     def log_density(self, x: Tensor) -> Tensor:
         """Return the logarithm of the data's density (batch,) at x (batch, dim)."""
-        means, weights = self.means.to(x.device), self.weights.to(x.device)
+        means, weights = self._on(x.device)
         square = (x.double()[:, None] - means).square().sum(2) / self.spread**2
         norm = self.dim * math.log(self.spread * math.sqrt(2 * math.pi))
         return torch.logsumexp(weights.log() - square / 2 - norm, 1).to(x.dtype)
 
+    def _constants(self) -> list[Tensor]:
+        return [self.means, self.weights]
+
     def _means(self, alpha: Tensor, beta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        means, weights = self.means.to(x.device), self.weights.to(x.device)
+        means, weights = self._on(x.device)
         variance = alpha**2 + (beta * self.spread) ** 2
         apart = x[:, None] - beta[:, None] * means  # (batch, components, dim)
         log_odds = weights.log() - apart.square().sum(2) / (2 * variance)

@@ -45,6 +45,7 @@ class InterpolantFlow(ABC):
                 f"got {brief(path)}"
             )
         self.interpolant = path
+        self._placed: dict[torch.device, list[Tensor]] = {}
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -82,6 +83,16 @@ class InterpolantFlow(ABC):
             for part in (self.interpolant.alpha, self.interpolant.beta)
         )
         return self._means(alpha, beta, wide)[1].to(x.dtype)
+
+    @abstractmethod
+    def _constants(self) -> list[Tensor]:
+        """Return tensors that the field needs, float64 on the CPU."""
+
+    def _on(self, device: torch.device) -> list[Tensor]:
+        """Return the constants on a device; copied once, as a captured graph cannot."""
+        if device not in self._placed:
+            self._placed[device] = [constant.to(device) for constant in self._constants()]
+        return self._placed[device]
 
     def flow_map(self, rtol: float = 1e-6, atol: float = 1e-6, **options: Any) -> SolverFlowMap:
         """Return the numerical flow map of the field, by ``Dopri5`` unless method= says another."""

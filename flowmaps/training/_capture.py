@@ -15,20 +15,34 @@ Step = Callable[[Draw], Tensor]
 """Fills in the gradients of the weights; returns the losses."""
 
 
-def eager(losses: Step, weights: Sequence[Tensor]) -> Step:
-    """Return the step as it is: losses of a draw, gradients of their sum."""
+def eager(losses: Step, weights: Sequence[Tensor], clip: float | None) -> Step:
+    """Return the step as it is: losses of a draw, every map's gradient clipped alone."""
 
     def step(draw: Draw) -> Tensor:
         values = losses(draw)
         found = torch.autograd.grad(values.sum(), list(weights), allow_unused=True)
         for weight, gradient in zip(weights, found, strict=True):
-            weight.grad = gradient
+            # laid out as the weight is, which fused optimizers ask for
+            weight.grad = None if gradient is None else torch.empty_like(weight).copy_(gradient)
+        if clip is not None:
+            _clip([weight.grad for weight in weights if weight.grad is not None], clip)
         return values.detach()
 
     return step
 
 
-def captured(losses: Step, weights: Sequence[Tensor], device: torch.device) -> Step:
+@torch.no_grad()
+def _clip(gradients: list[Tensor], longest: float) -> None:
+    """Shorten the gradients (maps, ...) of every map whose norm is longer."""
+    square = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+    factor = (longest / (square.sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.reshape(-1, *[1] * (gradient.ndim - 1)))
+
+
+def captured(
+    losses: Step, weights: Sequence[Tensor], clip: float | None, device: torch.device
+) -> Step:
     """Return the step, on CUDA recorded for every structure of draws and then replayed.
 
     A small network's step is hundreds of kernels of microseconds, which a host cannot launch as
@@ -36,10 +50,11 @@ def captured(losses: Step, weights: Sequence[Tensor], device: torch.device) -> S
 
     Args:
         losses: of a draw, free of anything that waits for the device.
-        weights: the leaves whose gradients are wanted.
+        weights: the leaves whose gradients are wanted, (maps, ...) each.
+        clip: largest norm of a map's gradient; None for no limit.
         device: of both.
     """
-    plain = eager(losses, weights)
+    plain = eager(losses, weights, clip)
     if device.type != "cuda":
         return plain
     graphs: dict[Any, _Graph] = {}

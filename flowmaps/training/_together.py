@@ -3,7 +3,7 @@
 import copy
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -117,19 +117,20 @@ def fit_together(
             'optimizer must treat every weight alone: "adam", "adamw" or "sgd", '
             f"got {brief(optimizer)}"
         )
+    longest = None if clip is None else as_real(clip, "clip", lambda v: v > 0, "positive")
     every, n = as_count(log_every, "log_every"), len(maps)
     seeds = list(range(n)) if seeds is None else [int(seed) for seed in seeds]
     if len(seeds) != n:
         raise ValueError(f"seeds must be one a map, {n}, got {len(seeds)}")
-    stack = _Stack(maps, objective, target, compile)
+    stack = _Stack(maps, objective, target, longest, compile)
     draws = _Draws(objective, source, as_count(batch, "batch"), seeds, stack.device)
     objective.check(draws.one(0, 0.0), maps[0])
-    rule = _Rule(stack, optimizer, learning_rate, ema, clip)
+    rule = _Rule(stack, optimizer, learning_rate, ema)
     plan = (named_schedule(schedule), warmup)
     if seconds is not None:
         budget = as_real(seconds, "seconds", lambda v: v > 0, "positive")
         steps = _affordable(stack, rule, draws, budget)
-        rule = _Rule(stack, optimizer, learning_rate, ema, clip)
+        rule = _Rule(stack, optimizer, learning_rate, ema)
     total = as_count(steps, "steps")
     start, losses = time.perf_counter(), []
     for step, draw in draws.of(total):
@@ -160,6 +161,7 @@ class _Stack:
         maps: Sequence[FlowMap],
         objective: Objective,
         target: float | None,
+        clip: float | None,
         compile: bool | str,
     ):
         _check_alike(maps)
@@ -191,7 +193,7 @@ class _Stack:
             return vmap(one, randomness="different")(weights, draw)
 
         self._every = compiled(every, compile)
-        self.step = captured(self.losses, list(self.live.values()), self.device)
+        self.step = captured(self.losses, list(self.live.values()), clip, self.device)
 
     def losses(self, draw: Draw) -> Tensor:
         """Return the loss of every map (maps,) on its own draw."""
@@ -200,8 +202,9 @@ class _Stack:
     @torch.no_grad()
     def follow(self) -> None:
         """Move the targets towards the weights."""
-        for name, mean in self.followed.items():
-            mean.lerp_(self.live[f"learned.{name.removeprefix('target.')}"], 1 - (self.decay or 0))
+        if self.followed:
+            live = [self.live[f"learned.{n.removeprefix('target.')}"] for n in self.followed]
+            torch._foreach_lerp_(list(self.followed.values()), live, 1 - (self.decay or 0))
 
     @torch.no_grad()
     def restart(self) -> None:
@@ -238,6 +241,7 @@ class _Draws:
     ):
         self.objective, self.source, self.batch = objective, source, batch
         self.seeds, self.device = seeds, device
+        self._map: Callable[..., Iterable[Draw]] = map
 
     def one(self, step: int, progress: float, seed: int | None = None) -> Draw:
         """Return the draw of one seed."""
@@ -248,7 +252,7 @@ class _Draws:
 
     def __call__(self, step: int, progress: float) -> Draw:
         """Return the draws of all seeds, each leaf with a first axis of maps."""
-        drawn = [self.one(step, progress, seed) for seed in self.seeds]
+        drawn = self._map(lambda seed: self.one(step, progress, seed), self.seeds)
         stacked = pytree.tree_map(lambda *leaves: torch.stack(leaves), *drawn)
         return pytree.tree_map(lambda leaf: leaf.to(self.device, non_blocking=True), stacked)
 
@@ -257,7 +261,8 @@ class _Draws:
         if self.device.type == "cpu":
             yield from ((step, self(step, step / steps)) for step in range(steps))
             return
-        with ThreadPoolExecutor(1) as ahead:
+        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(len(self.seeds)) as each:
+            self._map = each.map
             waiting: deque[Future[Draw]] = deque()
             for step in range(steps + _AHEAD):
                 if step < steps:
@@ -275,35 +280,26 @@ class _Rule:
         optimizer: str,
         learning_rate: float,
         ema: float | None,
-        clip: float | None,
     ):
-        self.stack, self.clip, self.peak = stack, clip, float(learning_rate)
+        self.stack, self.peak = stack, float(learning_rate)
         self.weights = list(stack.live.values())
         self.update = make_optimizer(optimizer, self.weights, self.peak)
+        for group in self.update.param_groups:
+            group["fused"] = stack.device.type == "cuda"
         held = nn.ParameterList(
             weight for name, weight in stack.live.items() if name.startswith("learned.")
         )
         self.average = Average(held, ema or 0.0)
 
     def step(self, draw: Draw, factor: float) -> Tensor:
-        """Go down every map's gradient, clipped alone; return the losses (maps,)."""
+        """Go down every map's gradient; return the losses (maps,)."""
         losses = self.stack.step(draw)
-        if self.clip is not None:
-            self._clip(float(self.clip))
         for group in self.update.param_groups:
             group["lr"] = self.peak * factor
         self.update.step()
         self.average.update()
         self.stack.follow()
         return losses
-
-    @torch.no_grad()
-    def _clip(self, longest: float) -> None:
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        square = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)
-        factor = (longest / (square.sqrt() + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor.reshape(-1, *[1] * (gradient.ndim - 1)))
 
 
 def _affordable(stack: _Stack, rule: _Rule, draws: _Draws, budget: float) -> int:
