@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from flowmaps.training._ema import Average
+from flowmaps.training._target import Target
 
 __all__ = ["TrainingState", "running_buffers"]
 
@@ -21,6 +22,7 @@ class TrainingState:
             frozen teacher is not.
         update: the optimiser over both.
         average: of the map's weights.
+        target: the map that follows; None if there is none.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class TrainingState:
         objective: nn.Module,
         update: torch.optim.Optimizer,
         average: Average,
+        target: Target | None = None,
     ):
         self.learned, self.objective = learned, objective
-        self.update, self.average = update, average
+        self.update, self.average, self.target = update, average, target
         self._of_objective = {
             name: weight for name, weight in objective.named_parameters() if weight.requires_grad
         }
@@ -47,6 +50,8 @@ class TrainingState:
             "optimizer": self.update.state_dict(),
             "average": self.average.state_dict(),
         }
+        if self.target is not None:
+            state["target"] = self.target.state_dict()
         return _copied(state)
 
     @torch.no_grad()
@@ -62,6 +67,8 @@ class TrainingState:
                 buffers[name].copy_(value)
             self.update.load_state_dict(state["optimizer"])
             self.average.load_state_dict(state["average"])
+            if self.target is not None:
+                self.target.load_state_dict(state["target"])
         except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"the checkpoint does not fit this map, objective and optimizer: {error}"
