@@ -115,10 +115,10 @@ def fit(
         ema: decay of the average of weights that is left in ``learned`` at the end (half-life
             log(1/2) / log(ema) steps, start-up bias divided out); None or 0 for the last weights.
         target: None has the objective compare the map with itself, as it is now. A decay in [0, 1)
-            has it compare with a moving average of the weights, w <- decay w + (1 - decay) w_learned
-            after every update (buffers are copied), in eval mode; 0 is the last weights. A callable
-            of the fraction of training done, in [0, 1), returns the decay. Of no effect on
-            objectives that use no values of the map's own.
+            has it compare with a moving average of the weights, in eval mode: after every update
+            w <- decay w + (1 - decay) w_learned, and buffers are copied. A callable of the fraction
+            of training done returns the decay. Of no effect on objectives that use no values of the
+            map's own.
         clip: largest norm of the gradient; None for no limit.
         seed: of every draw.
         compile: compile the loss as one graph: True for inductor, or a backend's name;

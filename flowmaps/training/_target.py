@@ -22,8 +22,8 @@ Decay = float | Callable[[float], float]
 class Target:
     """A copy of a map whose weights follow it: w <- decay w + (1 - decay) w_learned.
 
-    It begins with the map's weights, is in eval mode and asks for no gradients. Buffers, and weights
-    that are not trained, are copied. Means of weights in half precision are kept in single.
+    It begins with the map's weights, is in eval mode and asks for no gradients. Buffers, and
+    weights that are not trained, are copied. Means of weights in half precision are kept in single.
 
     Args:
         learned: the map to follow.
