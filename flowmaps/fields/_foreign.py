@@ -92,8 +92,9 @@ class from_diffusers(Adapter):  # noqa: N801
     Step k = 0 .. N - 1 has the state sqrt(a_k) x1 + sqrt(1 - a_k) x0, with a = ``alphas_cumprod``.
     Ours is time t = 1 - k / (N - 1): the path is I_t = sin(phi) x0 + cos(phi) x1 with angle
     phi(t) = arccos sqrt(a_k), between steps a monotone cubic, so b(t, x) = phi'(t) v(x) with
-    v = E[cos(phi) x0 - sin(phi) x1 | x]. The network sees k as a real number (batch,). At time 0 the
-    state is standard normal as far as a_{N-1} is small; at time 1 noise of sqrt(1 - a_0) is left.
+    v = E[cos(phi) x0 - sin(phi) x1 | x]. The network sees k as a real number (batch,). At time 0
+    the state is standard normal as far as a_{N-1} is small; at time 1 noise of sqrt(1 - a_0) is
+    left.
 
     Args:
         network: called as ``network(x, k)``; a condition follows by position if it is a tensor, by
@@ -174,9 +175,9 @@ class from_diffusers(Adapter):  # noqa: N801
 class from_edm(Adapter):  # noqa: N801
     """Make a field from a denoiser D(x, sigma) = E[x1 | x1 + sigma x0 = x], as EDM's networks.
 
-    Ours is time t of the path I_t = sigma(t) x0 + x1, so b(t, x) = sigma'(t) / sigma(t) (x - D), with
-    sigma(t) = (sigma_max^(1/rho) + t (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho. At time 0 the base
-    is, as far as sigma_max is large, normal with standard deviation sigma_max: draw
+    Ours is time t of the path I_t = sigma(t) x0 + x1, so b(t, x) = sigma'(t) / sigma(t) (x - D),
+    with sigma(t) = (sigma_max^(1/rho) + t (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho. At time 0
+    the state is, as far as sigma_max is large, normal with standard deviation sigma_max: draw
     sigma_max * noise; at time 1 noise of sigma_min is left.
 
     Args:

@@ -28,6 +28,9 @@ ADAPTED = {
     "nested": (lambda net: fm.fields.reversed_time(fm.fields.scaled(net, 2.0)), "field"),
     "per sample": (lambda net: fm.fields.per_sample(net), "function"),
     "scalar time": (lambda net: fm.fields.scalar_time(net), "function"),
+    "velocity": (lambda net: fm.fields.from_velocity(net, True, 2.0, ("t", "x")), "network"),
+    "edm": (lambda net: fm.fields.from_edm(net, 0.1, 3.0), "denoiser"),
+    "steps": (lambda net: fm.fields.from_diffusers(net, [0.9, 0.4, 0.1], "sample"), "network"),
 }
 
 
