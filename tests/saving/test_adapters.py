@@ -15,7 +15,8 @@ class Rate(nn.Module):
         self.rate = nn.Parameter(torch.rand(2))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        return self.rate * x
+        """Return a multiple of the state, whichever of the two is it: networks differ in order."""
+        return self.rate * max(t, x, key=lambda argument: argument.ndim)
 
     def single(self, t: Tensor, x: Tensor) -> Tensor:
         return self.rate * t * x
