@@ -121,6 +121,21 @@ def test_conditions_are_handed_on() -> None:
         assert field(t.float(), x.float(), label).dtype == torch.float32
 
 
+@pytest.mark.parametrize("kind", ["steps", "edm", "velocity"])
+def test_adapted_networks_compile(kind: str) -> None:
+    def network(x: Tensor, time: Tensor) -> Tensor:
+        return torch.tanh(x) * time[:, None]
+
+    field = {
+        "steps": lambda: fields.from_diffusers(network, KEPT),
+        "edm": lambda: fields.from_edm(network),
+        "velocity": lambda: fields.from_velocity(network, True, call="xt"),
+    }[kind]()
+    t, x = torch.rand(3), torch.randn(3, 2)
+    compiled = torch.compile(field, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(t, x), field(t, x))
+
+
 ANY: Any = "later"
 NET = noisy("epsilon")
 T, X = torch.zeros(1), torch.zeros(1, 1)
