@@ -7,6 +7,16 @@ other.
 from flowmaps.interpolants._coupling import Coupling, Given, Independent
 from flowmaps.interpolants._interpolant import Interpolant
 from flowmaps.interpolants._linear import Linear
+from flowmaps.interpolants._optimal_transport import OptimalTransport, Sinkhorn
 from flowmaps.interpolants._trigonometric import Trigonometric
 
-__all__ = ["Coupling", "Given", "Independent", "Interpolant", "Linear", "Trigonometric"]
+__all__ = [
+    "Coupling",
+    "Given",
+    "Independent",
+    "Interpolant",
+    "Linear",
+    "OptimalTransport",
+    "Sinkhorn",
+    "Trigonometric",
+]

@@ -4,25 +4,12 @@ from dataclasses import replace
 from typing import Any, final
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from flowmaps._checks import brief, is_number, shaped_like
-from flowmaps._typing import Condition
+from flowmaps._checks import brief, is_number
+from flowmaps.fields import forgotten
 from flowmaps.objectives._draw import Draw
 
 __all__ = ["Forgetting"]
-
-
-def forgotten(condition: Condition, drop: Tensor, empty: Any) -> Condition:
-    def mixed(leaf: Tensor, value: Any) -> Tensor:
-        # a number is written, not copied, to the device: a captured graph cannot copy
-        none = value.to(leaf) if isinstance(value, Tensor) else leaf.new_full((), value)
-        return torch.where(shaped_like(drop, leaf), none, leaf)
-
-    if isinstance(condition, Tensor):
-        return mixed(condition, empty)
-    return pytree.tree_map(mixed, condition, empty)
 
 
 @final

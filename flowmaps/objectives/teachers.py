@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from flowmaps._checks import brief, is_number
 from flowmaps._probing import probe_once
 from flowmaps._typing import Field
+from flowmaps.fields import forgotten
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
-from flowmaps.objectives._forgetting import forgotten
 from flowmaps.objectives._freezing import Freezer
 from flowmaps.objectives._routing import constant
 from flowmaps.objectives._spelling import spelled

@@ -9,7 +9,6 @@ from flowmaps.training._report import StepReport, StopTraining
 from flowmaps.training._schedules import constant, cosine
 from flowmaps.training._seeds import step_generator
 from flowmaps.training._stages import fit_in_stages
-from flowmaps.training._target import Target
 from flowmaps.training._together import Together, fit_together
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "Recipe",
     "StepReport",
     "StopTraining",
-    "Target",
     "Trained",
     "constant",
     "cosine",

@@ -35,10 +35,12 @@ class Descent:
         self.peaks = [float(group["lr"]) for group in self.update.param_groups]
         """Learning rates of the optimiser's groups before any schedule."""
         self.average = Average(learned, settings.ema or 0.0)
-        self.target = Target(learned, settings.target)
+        self.target = None if settings.target is None else Target(learned, settings.target)
         self.state = TrainingState(learned, objective, self.update, self.average, self.target)
-        followed = self.target.map
-        self.evaluate = compiled(lambda draw: objective(learned, draw, followed), settings.compile)
+        target = None if self.target is None else self.target.map
+        self.evaluate = compiled(
+            lambda draw: objective(learned, draw, target=target), settings.compile
+        )
 
     def loss_and_gradient(self, step: int, draw: Draw) -> tuple[Loss, Tensor]:
         """Fill in the clipped gradient of a step; return the loss and the norm before clipping."""
@@ -50,13 +52,14 @@ class Descent:
         clip = float("inf") if self.settings.clip is None else self.settings.clip
         return loss, nn.utils.clip_grad_norm_(trained, clip)
 
-    def advance(self, factor: float) -> None:
-        """Update weights and average; every group's rate is its peak times the factor."""
+    def advance(self, factor: float, progress: float) -> None:
+        """Update weights, average and target; a group's rate is its peak times the factor."""
         for group, peak in zip(self.update.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         self.update.step()
         self.average.update()
-        self.target.update()
+        if self.target is not None:
+            self.target.update(progress)
 
     def running(self) -> dict[str, Tensor]:
         """Return copies of what evaluation itself may change, such as the statistics of a norm."""
@@ -73,6 +76,7 @@ class Descent:
         """Tell whether all weights, and their averages, are finite; waits for the device."""
         weights: list[Any] = [p for group in self.update.param_groups for p in group["params"]]
         weights += self.average.state_dict()["mean"]
+        weights += [] if self.target is None else self.target.means()
         return bool(torch.stack([torch.isfinite(w).all() for w in weights]).all())
 
     def still_answers(self, step: int, draw: Draw) -> bool:

@@ -22,6 +22,7 @@ from flowmaps.training._progress import ProgressBar
 from flowmaps.training._report import StepReport
 from flowmaps.training._schedules import Schedule
 from flowmaps.training._settings import Settings, as_real
+from flowmaps.training._target import Decay
 
 __all__ = ["FitResult", "fit"]
 
@@ -70,7 +71,7 @@ def fit(
     schedule: str | Schedule = "cosine",
     warmup: int = 0,
     ema: float | None = 0.999,
-    target: float | None = None,
+    target: Decay | None = None,
     clip: float | None = 1.0,
     seed: int = 0,
     compile: bool | str = False,
@@ -113,8 +114,11 @@ def fit(
         warmup: steps of a linear rise to the peak.
         ema: decay of the average of weights that is left in ``learned`` at the end (half-life
             log(1/2) / log(ema) steps, start-up bias divided out); None or 0 for the last weights.
-        target: decay of the moving average of weights that the objective takes its own targets
-            from, as consistency and shortcut models do; None for the map as it is now.
+        target: None has the objective compare the map with itself, as it is now. A decay in [0, 1)
+            has it compare with a moving average of the weights, in eval mode: after every update
+            w <- decay w + (1 - decay) w_learned, and buffers are copied. A callable of the fraction
+            of training done returns the decay. Of no effect on objectives that use no values of the
+            map's own.
         clip: largest norm of the gradient; None for no limit.
         seed: of every draw.
         compile: compile the loss as one graph: True for inductor, or a backend's name;
@@ -166,12 +170,12 @@ def fit(
         schedule=schedule,
         warmup=warmup,
         ema=ema,
-        target=target,
         clip=clip,
         seed=seed,
         compile=compile,
         guard=Guard() if guard is None else guard,
         keep_every=keep_every,
+        target=target,
     )
     about = _checked_about(about)
     _check_kinds(learned, objective, callback)

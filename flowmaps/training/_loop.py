@@ -249,7 +249,7 @@ class Loop:
         if checked and not bool(loss.total.isfinite() & norm.isfinite()):
             self.descent.put_back(running)
         else:
-            self.descent.advance(factor)
+            self.descent.advance(factor, step / self.steps)
         return loss, rate
 
     def _factor(self, step: int) -> float:

@@ -9,6 +9,7 @@ from flowmaps._checks import as_count, brief, is_number
 from flowmaps.training._guard import Guard
 from flowmaps.training._optimizers import OptimizerFactory
 from flowmaps.training._schedules import Schedule, named_schedule
+from flowmaps.training._target import Decay, decay_at
 
 __all__ = ["Settings", "as_real"]
 
@@ -18,11 +19,10 @@ _REALS: dict[str, tuple[Callable[[float], bool], str]] = {
     "seconds": (lambda value: 0 < value < math.inf, "positive and finite"),
     "learning_rate": (lambda value: 0 < value < math.inf, "positive and finite"),
     "ema": (lambda value: 0 <= value < 1, "in [0, 1), or None for the last weights"),
-    "target": (lambda value: 0 <= value < 1, "in [0, 1), or None for the map itself"),
     "clip": (lambda value: value > 0, "positive, or None for no limit"),
 }
 """Real numbers, what each must be, and how that is said."""
-_OPTIONAL = ("steps", "seconds", "ema", "target", "clip")
+_OPTIONAL = ("steps", "seconds", "ema", "clip")
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (lambda value: isinstance(value, str) or callable(value), "a name or a factory"),
     "compile": (lambda value: isinstance(value, bool | str), "True, False or a backend's name"),
@@ -50,12 +50,12 @@ class Settings:
     schedule: str | Schedule
     warmup: int
     ema: float | None
-    target: float | None
     clip: float | None
     seed: int
     compile: bool | str
     guard: Guard
     keep_every: int
+    target: Decay | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a map."""
@@ -70,6 +70,8 @@ class Settings:
             if not holds(value):
                 raise TypeError(f"{name} must be {words}, got {brief(value)}")
         named_schedule(self.schedule)
+        if self.target is not None:
+            decay_at(self.target, 0.0)
         if self.seed >= 2**64:
             raise ValueError(f"seed must be less than 2**64, got {self.seed}")
         if self.steps is not None and self.warmup >= self.steps:
@@ -89,6 +91,8 @@ class Settings:
             name: value if math.isfinite(value) else str(value)
             for name, value in asdict(self.guard).items()
         }
+        if self.target is None:  # as in folders of runs from before there were targets
+            del named["target"]
         return named | {"guard": guard, "clip": _finite(self.clip)}
 
 

@@ -22,7 +22,7 @@ class TrainingState:
             frozen teacher is not.
         update: the optimiser over both.
         average: of the map's weights.
-        target: that the objective compares with.
+        target: the map that follows; None if there is none.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class TrainingState:
         objective: nn.Module,
         update: torch.optim.Optimizer,
         average: Average,
-        target: Target,
+        target: Target | None = None,
     ):
         self.learned, self.objective = learned, objective
         self.update, self.average, self.target = update, average, target
@@ -49,8 +49,9 @@ class TrainingState:
             "objective": self._of_objective,
             "optimizer": self.update.state_dict(),
             "average": self.average.state_dict(),
-            "target": self.target.state_dict(),
         }
+        if self.target is not None:
+            state["target"] = self.target.state_dict()
         return _copied(state)
 
     @torch.no_grad()
@@ -66,7 +67,8 @@ class TrainingState:
                 buffers[name].copy_(value)
             self.update.load_state_dict(state["optimizer"])
             self.average.load_state_dict(state["average"])
-            self.target.load_state_dict(state.get("target", {}))
+            if self.target is not None:
+                self.target.load_state_dict(state["target"])
         except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"the checkpoint does not fit this map, objective and optimizer: {error}"

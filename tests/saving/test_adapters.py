@@ -15,7 +15,8 @@ class Rate(nn.Module):
         self.rate = nn.Parameter(torch.rand(2))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        return self.rate * x
+        """Return a multiple of the state, whichever of the two is it: networks differ in order."""
+        return self.rate * max(t, x, key=lambda argument: argument.ndim)
 
     def single(self, t: Tensor, x: Tensor) -> Tensor:
         return self.rate * t * x
@@ -28,6 +29,9 @@ ADAPTED = {
     "nested": (lambda net: fm.fields.reversed_time(fm.fields.scaled(net, 2.0)), "field"),
     "per sample": (lambda net: fm.fields.per_sample(net), "function"),
     "scalar time": (lambda net: fm.fields.scalar_time(net), "function"),
+    "velocity": (lambda net: fm.fields.from_velocity(net, True, 2.0, ("t", "x")), "network"),
+    "edm": (lambda net: fm.fields.from_edm(net, 0.1, 3.0), "denoiser"),
+    "steps": (lambda net: fm.fields.from_diffusers(net, [0.9, 0.4, 0.1], "sample"), "network"),
 }
 
 

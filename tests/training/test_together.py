@@ -113,45 +113,6 @@ def test_a_target_without_memory_is_the_map_itself() -> None:
     torch.testing.assert_close(*trained)
 
 
-def test_a_target_follows_geometrically() -> None:
-    """After n updates of constant weights w it is w + decay^n (w0 - w)."""
-    flow_map = maps(1)[0]
-    target = fm.training.Target(flow_map, 0.75)
-    before = weights(flow_map)
-    for weight in flow_map.parameters():
-        weight.data.add_(1.0)
-    for _ in range(5):
-        target.update()
-    torch.testing.assert_close(weights(target.map), before + 1 - 0.75**5)
-
-
-def test_a_run_with_a_target_resumes_bit_for_bit(tmp_path: Any) -> None:
-    class Enough(Exception):
-        pass
-
-    def stop(report: Any) -> None:
-        if report.step == 5:
-            raise Enough
-
-    settings: Any = {"steps": 9, "batch": 12, "target": 0.9, "keep_every": 2, "progress": False}
-    whole, broken = maps(1)[0], maps(1)[0]
-    fm.training.fit(whole, o.shortcut(), data(), **settings)
-    with pytest.raises(Enough):
-        fm.training.fit(
-            broken, o.shortcut(), data(), folder=tmp_path, save_seconds=0, callback=stop, **settings
-        )
-    again = maps(1)[0]
-    fm.training.fit(
-        again, o.shortcut(), data(), folder=tmp_path, save_seconds=0, resume=True, **settings
-    )
-    assert torch.equal(weights(again), weights(whole))
-
-
-def test_a_decay_outside_is_refused() -> None:
-    with pytest.raises(ValueError, match="target must be"):
-        fm.training.fit(maps(1)[0], o.lsd(), data(), steps=1, target=1.0)
-
-
 # ---------------------------------------------------------------------------- stages
 
 

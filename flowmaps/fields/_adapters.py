@@ -1,7 +1,4 @@
-"""Adapters and combinators of fields: any callable ``b(t, x)`` or ``b(t, x, condition)``.
-
-What they return is a module with the field inside: its parameters are found, moved and saved.
-"""
+"""Fields of other forms, and in other times and units."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,26 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from flowmaps._checks import as_numbers, brief, fit_event, is_number, method_owner
+from flowmaps._checks import as_numbers, brief, fit_event, is_number
 from flowmaps._typing import Field
+from flowmaps.fields._adapter import Adapter
 
 __all__ = ["per_sample", "reversed_time", "scalar_time", "scaled"]
 
 
-class _Adapter(nn.Module):
-    """A field made of a callable; the parameters of a module, or of a method's, are its own."""
-
-    def __init__(self, field: Any):
-        super().__init__()
-        if not callable(field):
-            raise TypeError(
-                f"a field is a callable b(t, x) or b(t, x, condition), got {brief(field)}"
-            )
-        self._owner = method_owner(field)
-
-
 @final
-class per_sample(_Adapter):  # noqa: N801  (reads as the function that it is to its users)
+class per_sample(Adapter):  # noqa: N801  (reads as the function that it is to its users)
     """Make a field from a function of one sample.
 
     Args:
@@ -71,7 +57,7 @@ def _mapped(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @final
-class scalar_time(_Adapter):  # noqa: N801
+class scalar_time(Adapter):  # noqa: N801
     """Make a field from a function written for one time and a batch, as torchdiffeq's are.
 
     Every sample is evaluated at its own time as a batch of one, by ``torch.func.vmap``.
@@ -109,7 +95,7 @@ class scalar_time(_Adapter):  # noqa: N801
 
 
 @final
-class reversed_time(_Adapter):  # noqa: N801
+class reversed_time(Adapter):  # noqa: N801
     """Return the field of y(t) = x(2 about - t): -b(2 about - t, y).
 
     Args:
@@ -142,7 +128,7 @@ class reversed_time(_Adapter):  # noqa: N801
 
 
 @final
-class scaled(_Adapter):  # noqa: N801
+class scaled(Adapter):  # noqa: N801
     """Return the field in other units: with y = x / state and r = t / time, dy/dr.
 
     That is time / state b(time r, state y).
