@@ -88,7 +88,7 @@ METHODS: dict[str, Method] = {
     ),
     "ctm": Method(_known(o.ctm), {"one": 3e-2, "four": 6e-3}, {"target": 0.99}),
     "progressive_distillation": Method(
-        lambda path, field: None,
+        _known(o.progressive_distillation),
         {"one": 3e-2, "four": 1e-2},
         {},
         stages=(64, 32, 16, 8, 4, 2, 1),

@@ -77,10 +77,7 @@ class Term(nn.Module):
         super().__init__()
         if rows not in ROWS:
             raise ValueError(f"rows must be one of {ROWS}, got {rows!r}")
-        if not callable(weight) and not is_number(weight):
-            raise TypeError(f"weight must be a number or weight(s, t), got {brief(weight)}")
-        if not callable(weight) and not 0 <= weight < float("inf"):
-            raise ValueError(f"weight must be finite and not negative, got {weight}")
+        _check_weight(weight)
         check_routing(routing)
         _check_principle(principle, routing)
         self.metric = check_metric(metric)
@@ -160,10 +157,11 @@ class Term(nn.Module):
 
     def weighted(self, values: Tensor, draw: Draw) -> Tensor:
         """Return values (rows,) times the weight at each row's times."""
+        if isinstance(self.weight, StepWeight):
+            return self.weight.of(draw).to(values) * values
         if not callable(self.weight):
             return self.weight * values
-        steps = isinstance(self.weight, StepWeight)
-        weight = self.weight(draw) if steps else self.weight(draw.s, draw.t)
+        weight = self.weight(draw.s, draw.t)
         if not isinstance(weight, Tensor):
             raise TypeError(
                 f"weight(s, t) must return a tensor of shape {tuple(values.shape)}, "
@@ -189,3 +187,13 @@ def _check_principle(principle: Principle, routing: str) -> None:
         raise ValueError(
             f"the routings of the principle {spelled(principle)} are {known}, got {routing!r}"
         )
+
+
+def _check_weight(weight: Weight) -> None:
+    """Raise unless the weight is a number that is not negative, a function, or a StepWeight."""
+    if isinstance(weight, StepWeight) or callable(weight):
+        return
+    if not is_number(weight):
+        raise TypeError(f"weight must be a number or weight(s, t), got {brief(weight)}")
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"weight must be finite and not negative, got {weight}")

@@ -76,7 +76,7 @@ class StepWeight:
         >>> import torch, flowmaps as fm
         >>> zero = torch.zeros(1)
         >>> draw = fm.objectives.Draw(zero, zero + 1, torch.zeros(1, 2), u=zero + 0.5)
-        >>> fm.objectives.StepWeight(1)(draw).tolist()
+        >>> fm.objectives.StepWeight(1).of(draw).tolist()
         [2.0]
     """
 
@@ -85,7 +85,7 @@ class StepWeight:
             raise TypeError(f"power must be a number, got {brief(power)}")
         self.power = float(power)
 
-    def __call__(self, draw: Draw) -> Tensor:
+    def of(self, draw: Draw) -> Tensor:
         """Return the weight of every row of a draw (rows,); zero for a step of length zero.
 
         Raises:

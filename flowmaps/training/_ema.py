@@ -53,7 +53,7 @@ class Average:
         self.updates += 1
         rate = (1 - self.decay) / (1 - self.decay**self.updates)
         live = [weight.to(mean.dtype) for weight, mean in zip(self._live, self._mean, strict=True)]
-        torch._foreach_lerp_(self._mean, live, rate)
+        torch._foreach_lerp_(self._mean, live, rate)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def apply(self) -> None:

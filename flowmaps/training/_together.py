@@ -204,7 +204,8 @@ class _Stack:
         """Move the targets towards the weights."""
         if self.followed:
             live = [self.live[f"learned.{n.removeprefix('target.')}"] for n in self.followed]
-            torch._foreach_lerp_(list(self.followed.values()), live, 1 - (self.decay or 0))
+            for mean, weight in zip(self.followed.values(), live, strict=True):
+                mean.lerp_(weight, 1 - (self.decay or 0))
 
     @torch.no_grad()
     def restart(self) -> None:
