@@ -8,8 +8,10 @@ from flowmaps.generative._multistep import sample_multistep
 from flowmaps.generative._plane import checkerboard, eight_gaussians
 from flowmaps.generative._plane_recipe import CheckerboardRecipe
 from flowmaps.generative._sampling import sample
+from flowmaps.generative._stochastic import sample_sde
 
 __all__ = [
+    "sample_sde",
     "sample_multistep",
     "CheckerboardRecipe",
     "ClassJudge",

@@ -114,11 +114,15 @@ class OnInterpolant(PointLaw):
         if not isinstance(source, Pairs):
             raise _refused(source, "points", "Pairs(x0, x1)")
         x0, x1, condition = source.sample(batch, generator)
+        z = None
+        if self.interpolant.latent:
+            z = torch.randn(x1.shape, generator=generator, dtype=x1.dtype, device="cpu")
+            z = z.to(x1.device)
 
         def place(s: Tensor, t: Tensor, diagonal: int) -> Draw:
             s, t = s.to(x1.device), t.to(x1.device)
-            points = self.interpolant.interpolate(s, x0, x1)
-            velocity = self.interpolant.velocity(s, x0, x1)
+            points = self.interpolant.interpolate(s, x0, x1, z)
+            velocity = self.interpolant.velocity(s, x0, x1, z)
             return Draw(
                 s,
                 t,
@@ -130,7 +134,7 @@ class OnInterpolant(PointLaw):
             )
 
         def at(u: Tensor) -> Tensor:
-            return self.interpolant.interpolate(u.to(x1.device), x0, x1)
+            return self.interpolant.interpolate(u.to(x1.device), x0, x1, z)
 
         return Picked(len(x1), self.interpolant.times, place, at if self.middle else None)
 

@@ -18,10 +18,11 @@ __all__ = ["InterpolantFlow"]
 class InterpolantFlow(ABC):
     """The flow from N(0, 1) to a law of data along an interpolant, independent coupling.
 
-    b(t, x) = alpha'(t) E[x0 | I_t = x] + beta'(t) E[x1 | I_t = x], computed in float64.
+    b(t, x) = alpha'(t) E[x0 | I_t = x] + beta'(t) E[x1 | I_t = x], computed in float64; the noise
+    of a latent path joins that of the base.
 
     Args:
-        interpolant: I_t = alpha(t) x0 + beta(t) x1; None for ``Linear()``.
+        interpolant: I_t = alpha(t) x0 + beta(t) x1, or a latent one; None for ``Linear()``.
 
     Raises:
         TypeError: for what is no interpolant.
@@ -69,10 +70,9 @@ class InterpolantFlow(ABC):
         if check_state(x).shape[1:] != (self.dim,):
             raise ValueError(f"x must have shape (batch, {self.dim}), got {tuple(x.shape)}")
         clock, path, wide = as_clock(t, x, "t"), self.interpolant, x.double()
-        alpha, beta = (per_sample(part(clock), wide) for part in (path.alpha, path.beta))
-        base, data = self._means(alpha, beta, wide)
-        slopes = (path.alpha_derivative(clock), path.beta_derivative(clock))
-        slope0, slope1 = (per_sample(slope, wide) for slope in slopes)
+        (level, slope), beta = path.noise_level(clock), path.beta(clock)
+        base, data = self._means(per_sample(level, wide), per_sample(beta, wide), wide)
+        slope0, slope1 = (per_sample(s, wide) for s in (slope, path.beta_derivative(clock)))
         return (slope0 * base + slope1 * data).to(x.dtype)
 
     def posterior_mean(self, t: Time, x: State) -> Tensor:

@@ -58,7 +58,10 @@ class Interpolated(Domain):
     def at(self, s: Clock, generator: torch.Generator | None) -> tuple[Rows, Condition]:
         """Return states at times s (n,), one a row in float64, and the conditions of their data."""
         x0, x1, condition = self.pairs.sample(len(s), generator)
-        states = self.interpolant.interpolate(s, x0.double(), x1.double())
+        z = None
+        if self.interpolant.latent:
+            z = torch.randn(x1.shape, generator=generator, dtype=torch.float64)
+        states = self.interpolant.interpolate(s, x0.double(), x1.double(), z)
         return states.flatten(1), condition
 
     def _draw(self, n: int, generator: torch.Generator | None) -> Rows:
