@@ -1,5 +1,6 @@
 """Generating samples with learned flow maps: few-step sampling, data, metrics, recipes."""
 
+from flowmaps.generative._checkerboard_kl import CheckerboardKL
 from flowmaps.generative._digits import Digits, load_digits
 from flowmaps.generative._digits_recipe import DigitsRecipe
 from flowmaps.generative._judge import ClassJudge
@@ -11,6 +12,7 @@ from flowmaps.generative._sampling import sample
 from flowmaps.generative._stochastic import sample_sde
 
 __all__ = [
+    "CheckerboardKL",
     "sample_sde",
     "sample_multistep",
     "CheckerboardRecipe",

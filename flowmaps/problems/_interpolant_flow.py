@@ -77,12 +77,9 @@ class InterpolantFlow(ABC):
 
     def posterior_mean(self, t: Time, x: State) -> Tensor:
         """Return E[x1 | I_t = x], shape and dtype of x (batch, dim)."""
-        clock, wide = as_clock(t, check_state(x), "t"), x.double()
-        alpha, beta = (
-            per_sample(part(clock), wide)
-            for part in (self.interpolant.alpha, self.interpolant.beta)
-        )
-        return self._means(alpha, beta, wide)[1].to(x.dtype)
+        clock, path, wide = as_clock(t, check_state(x), "t"), self.interpolant, x.double()
+        level, beta = path.noise_level(clock)[0], path.beta(clock)
+        return self._means(per_sample(level, wide), per_sample(beta, wide), wide)[1].to(x.dtype)
 
     @abstractmethod
     def _constants(self) -> list[Tensor]:
