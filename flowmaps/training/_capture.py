@@ -74,7 +74,7 @@ class _Graph:
 
     def __init__(self, step: Step, draw: Draw, weights: Sequence[Tensor]):
         leaves, structure = pytree.tree_flatten(draw)
-        self.inputs = [leaf.clone() for leaf in leaves]
+        self.inputs = [leaf.to(weights[0].device, copy=True) for leaf in leaves]
         held, self.weights = pytree.tree_unflatten(self.inputs, structure), weights
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -83,7 +83,8 @@ class _Graph:
                 step(held)
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # other threads make draws meanwhile, and may allocate
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.losses = step(held)
         self.gradients = [weight.grad for weight in weights]
 

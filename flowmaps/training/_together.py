@@ -2,9 +2,7 @@
 
 import copy
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +23,6 @@ from flowmaps.training._seeds import step_generator
 from flowmaps.training._settings import as_real
 
 __all__ = ["Together", "fit_together"]
-
-_AHEAD = 8
-"""Draws that wait for their step."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,8 @@ def fit_together(
         rule = _Rule(stack, optimizer, learning_rate, ema)
     total = as_count(steps, "steps")
     start, losses = time.perf_counter(), []
-    for step, draw in draws.of(total):
+    for step in range(total):
+        draw = draws(step, step / total)  # while the device is at the step before
         loss = rule.step(draw, learning_rate_factor(plan[0], step, total, plan[1]))
         if step % every == 0 or step == total - 1:
             losses.append(loss)
@@ -242,7 +238,6 @@ class _Draws:
     ):
         self.objective, self.source, self.batch = objective, source, batch
         self.seeds, self.device = seeds, device
-        self._map: Callable[..., Iterable[Draw]] = map
 
     def one(self, step: int, progress: float, seed: int | None = None) -> Draw:
         """Return the draw of one seed."""
@@ -252,24 +247,15 @@ class _Draws:
         )
 
     def __call__(self, step: int, progress: float) -> Draw:
-        """Return the draws of all seeds, each leaf with a first axis of maps."""
-        drawn = self._map(lambda seed: self.one(step, progress, seed), self.seeds)
-        stacked = pytree.tree_map(lambda *leaves: torch.stack(leaves), *drawn)
-        return pytree.tree_map(lambda leaf: leaf.to(self.device, non_blocking=True), stacked)
+        """Return the draws of all seeds, each leaf with a first axis of maps.
 
-    def of(self, steps: int) -> Iterator[tuple[int, Draw]]:
-        """Return the draws of a run; for another device than the CPU they are made ahead."""
-        if self.device.type == "cpu":
-            yield from ((step, self(step, step / steps)) for step in range(steps))
-            return
-        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(len(self.seeds)) as each:
-            self._map = each.map
-            waiting: deque[Future[Draw]] = deque()
-            for step in range(steps + _AHEAD):
-                if step < steps:
-                    waiting.append(ahead.submit(self, step, step / steps))
-                if step >= _AHEAD:
-                    yield step - _AHEAD, waiting.popleft().result()
+        For CUDA they stay in pinned memory, to be copied straight into a graph's inputs.
+        """
+        drawn = [self.one(step, progress, seed) for seed in self.seeds]
+        stacked = pytree.tree_map(lambda *leaves: torch.stack(leaves), *drawn)
+        if self.device.type != "cuda":
+            return pytree.tree_map(lambda leaf: leaf.to(self.device), stacked)
+        return pytree.tree_map(lambda leaf: leaf if leaf.is_cuda else leaf.pin_memory(), stacked)
 
 
 class _Rule:
