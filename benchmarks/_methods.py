@@ -63,7 +63,8 @@ METHODS: dict[str, Method] = {
     "emd": Method(_known(o.emd), EXACT, {}, "end"),
     "emd_stopped": Method(_known(o.emd, routing="target"), EXACT, {}, "end"),
     "fmm": Method(_self(o.fmm), EXACT, {}, backward=True),
-    "pfmm": Method(_known(o.pfmm), EXACT, {}),
+    # a graph of 32 evaluations of the field takes minutes to compile
+    "pfmm": Method(_known(o.pfmm), EXACT, {"compile": False}),
     "lsd": Method(_self(o.lsd), EXACT, {}),
     "esd": Method(_self(o.esd), EXACT, {}, "end"),
     "psd_u": Method(_self(o.psd_u), EXACT, {}),
