@@ -76,6 +76,9 @@ def in_processes(given: argparse.Namespace) -> None:
             name = waiting.pop(0)
             command = [sys.executable, *same, "--methods", name, "--jobs", "1"]
             running.append(subprocess.Popen(command))
+        for process in running:
+            if process.poll():
+                print(f"{process.args[-3]} ended with status {process.returncode}", flush=True)
         running = [process for process in running if process.poll() is None]
         time.sleep(0.2)
 

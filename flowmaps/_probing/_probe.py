@@ -78,18 +78,25 @@ def probe(
     beside = _evaluate(field, pair) if beside is None else beside
     single = _evaluate(field, pair.take([1]))
     relative = rounding(field, x, coarsest)
-    fault = _fault(field, pair.take([1, 1]), twice, beside[1], single[0], relative)
+    unfelt = _unfelt(s, t, pair.x)
+    fault = _fault(field, pair.take([1, 1]), twice, beside[1], single[0], relative, unfelt)
     if fault is not None and not (noisy and fault is _NOISE):
         raise ValueError(fault)
     return apart
 
 
 def _fault(
-    field: Field, twin: _Rows, twice: Tensor, beside: Tensor, single: Tensor, relative: float
+    field: Field,
+    twin: _Rows,
+    twice: Tensor,
+    beside: Tensor,
+    single: Tensor,
+    relative: float,
+    unfelt: float,
 ) -> str | None:
     """Return what is wrong with the values of one sample beside itself, beside another and alone.
 
-    Two more calls on the twin rows tell noise and rounding from mixing.
+    Differences below ``unfelt`` are none. Two more calls on the twin rows tell noise and rounding from mixing.
     """
     own = relative * (_size(beside) + _size(twice[1]))
     whole = relative * (_size(single).amax() + _size(twice[1]).amax())
@@ -100,11 +107,21 @@ def _fault(
     if bool((_excess(again, twice, whole) > 0).any()):
         return _NOISE
     allowed = _UNITS * torch.maximum(_change(again, twice), _sensitivity(field, twin, twice))
+    allowed = allowed.clamp(min=unfelt)
     if bool((mixed > allowed).any()):
         return _refusal("another value for a sample beside itself than beside a second one")
     if bool((sized > allowed.amax()).any()):
         return _refusal("another value for a sample alone than beside a second one")
     return None
+
+
+def _unfelt(s: Clock, t: Clock, x: Tensor) -> float:
+    """Return the rate that moves no state by a rounding unit over the longest span; 0 for no span.
+
+    Where a field should vanish, its values are rounding errors and differ with the batch.
+    """
+    span, size = float((t - s).abs().amax()), float(_size(x).amax())
+    return torch.finfo(x.dtype).eps * size / span if span > 0 and math.isfinite(size) else 0.0
 
 
 def _pair(s: Clock, t: Clock, x: State, condition: Condition) -> tuple[_Rows, bool]:
