@@ -96,7 +96,8 @@ def _fault(
 ) -> str | None:
     """Return what is wrong with the values of one sample beside itself, beside another and alone.
 
-    Differences below ``unfelt`` are none. Two more calls on the twin rows tell noise and rounding from mixing.
+    Differences below ``unfelt`` are none. Two more calls on the twin rows tell noise and rounding
+    from mixing.
     """
     own = relative * (_size(beside) + _size(twice[1]))
     whole = relative * (_size(single).amax() + _size(twice[1]).amax())
