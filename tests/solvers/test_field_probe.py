@@ -228,7 +228,8 @@ def test_probing_leaves_no_trace() -> None:
 def test_rounding_errors_of_a_field_that_vanishes_are_no_mixing() -> None:
     """As an exact velocity that is zero at a time: what is left of it differs with the batch."""
     x = torch.randn(5, 2)
-    resting = [lambda t, x: 1e-17 * len(x) * (1 + x) for _ in range(2)]  # each is asked once
-    torch.testing.assert_close(solve(resting[0], 0.0, 1.0, x, **QUICK).x, x)
+    resting = lambda t, x: 1e-17 * len(x) * (1 + x)  # noqa: E731
+    torch.testing.assert_close(solve(resting, 0.0, 1.0, x, **QUICK).x, x)
+    moving = lambda t, x: 1e-17 * len(x) * (2 + x)  # noqa: E731
     with pytest.raises(ValueError, match=CURE):  # over a span in which it moves something
-        solve(resting[1], 0.0, 1e14, x, **QUICK)
+        solve(moving, 0.0, 1e14, x, **QUICK)
