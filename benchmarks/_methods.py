@@ -60,6 +60,7 @@ def _self(make: Callable[..., Any], **given: Any) -> Callable[[Any, Any], Any]:
 ONE = {"one": 1e-2}
 METHODS: dict[str, Method] = {
     "lmd": Method(_known(o.lmd), EXACT, {}),
+    "lmd_stopped": Method(_known(o.lmd, routing="target"), EXACT, {}),
     "emd": Method(_known(o.emd), EXACT, {}, "end"),
     "emd_stopped": Method(_known(o.emd, routing="target"), EXACT, {}, "end"),
     "fmm": Method(_self(o.fmm), EXACT, {}, backward=True),
