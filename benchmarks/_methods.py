@@ -1,7 +1,7 @@
 """Every method of the family, as the benchmarks train and sample it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Method:
         path: the interpolant; None for the linear one.
         to_end: whether it learns X_{s,1} alone, and is sampled by new noise between steps.
         stages: numbers of steps, for methods that are trained one after another.
+        teacher: whether it distils a field.
     """
 
     make: Callable[[Any, Any], fm.objectives.Objective]
@@ -38,12 +39,15 @@ class Method:
     path: Any = None
     to_end: bool = False
     stages: tuple[int, ...] = ()
+    teacher: bool = False
 
-    def learned(self, seed: int, width: int, depth: int, path: Any, device: str) -> fm.maps.FlowMap:
+    def learned(
+        self, seed: int, width: int, depth: int, path: Any, device: str, residual: bool = True
+    ) -> fm.maps.NeuralFlowMap:
         """Return a new map of the seed."""
         torch.manual_seed(seed)
         network = fm.networks.MLP(
-            dim=2, width=width, depth=depth, residual=True, span_gain=1.0, anchor=self.anchor
+            dim=2, width=width, depth=depth, residual=residual, span_gain=1.0, anchor=self.anchor
         )
         times = fm.maps.TimeSet(*path.times, backward=self.backward)
         return fm.maps.NeuralFlowMap(network, times=times).to(device)
@@ -96,4 +100,21 @@ METHODS: dict[str, Method] = {
         stages=(64, 32, 16, 8, 4, 2, 1),
     ),
     "shortcut": Method(_self(o.shortcut), {"one": 2e-2, "four": 5e-3}, {"target": 0.99}),
+}
+
+METHODS |= {
+    name: replace(METHODS[name], teacher=True)
+    for name in (
+        "lmd",
+        "lmd_stopped",
+        "emd",
+        "emd_stopped",
+        "pfmm",
+        "ayf_emd",
+        "ayf_lmd",
+        "consistency_distillation",
+        "scd",
+        "ctm",
+        "progressive_distillation",
+    )
 }
