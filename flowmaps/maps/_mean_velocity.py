@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Condition, State
-from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_along
+from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_along, per_row
 
 __all__ = ["MeanVelocity"]
 
@@ -47,8 +47,7 @@ class MeanVelocity(Parametrization):
         if getattr(network, "decodes", None) is None:
             return super().along(network, s, rows, x, condition)
         v = evaluate_along(network, s, rows, x, condition)
-        span = (rows - s).to(x.dtype)
-        return x + span.reshape(*rows.shape, *[1] * (x.ndim - 1)) * v
+        return x + per_row(rows - s, x) * v
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

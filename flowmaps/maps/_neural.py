@@ -16,7 +16,7 @@ from flowmaps._checks import (
 from flowmaps._typing import Clock, Condition, State, Time
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._mean_velocity import MeanVelocity
-from flowmaps.maps._parametrization import Parametrization
+from flowmaps.maps._parametrization import Parametrization, per_row
 from flowmaps.maps._times import TimeSet
 
 __all__ = ["NeuralFlowMap"]
@@ -80,9 +80,7 @@ class NeuralFlowMap(FlowMap):
         y = self.parametrization.along(self.network, s, rows, x, condition)
         y = check_output(y, x.expand(len(rows), *x.shape), type(self.parametrization).__name__)
         spoil = self.times.spoil(s.expand(rows.shape), rows)
-        return (
-            y if spoil is None else y * spoil.to(y.dtype).reshape(*rows.shape, *[1] * (x.ndim - 1))
-        )
+        return y if spoil is None else y * per_row(spoil, x)
 
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.parametrization.velocity(self.network, as_clock(t, x, "t"), x, condition)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from flowmaps._checks import check_output, per_sample, repeat_rows, shaped_like, time_like
 from flowmaps._typing import Clock, Condition, State
 
-__all__ = ["Parametrization", "evaluate", "evaluate_along"]
+__all__ = ["Parametrization", "evaluate", "evaluate_along", "per_row"]
 
 
 class Parametrization(nn.Module, ABC):
@@ -82,3 +82,8 @@ def evaluate_along(
     if not isinstance(output, Tensor):
         raise TypeError(f"the network must return a tensor, got {type(output).__name__}")
     return check_output(output.to(x.dtype), x.expand(len(rows), *x.shape), "the network")
+
+
+def per_row(value: Tensor, x: Tensor) -> Tensor:
+    """Return value (n_times, batch) in x's dtype, ready to multiply (n_times, *x.shape)."""
+    return value.to(x.dtype).reshape(*value.shape, *[1] * (x.ndim - 1))
