@@ -183,7 +183,7 @@ class TemporalFourier(nn.Module):
         check_times_and_precision(clock, clock, x, self.head.weight)
         span = (self.series.times - self.decodes[0]).to(wide(x))[:, None, None]
         states = x.reshape(len(x), self.dim) + span * self._at_nodes(x, condition)
-        return states.to(x.dtype).reshape(-1, *x.shape)
+        return states.to(x.dtype).reshape(len(states), *x.shape)
 
     @property
     def times(self) -> Tensor:

@@ -196,8 +196,9 @@ def test_vmap_and_compiled_code_agree() -> None:
 def test_times_outside_are_nan_where_no_call_can_raise() -> None:
     learned = fm.maps.NeuralFlowMap(made())
     x, times = torch.randn(3, 2), torch.tensor([0.5, 1.5])
-    single = torch.func.vmap(lambda x: learned.along(0.0, times, x[None])[:, 0], out_dims=1)
-    assert torch.isfinite(single(x)[0]).all() and single(x)[1].isnan().all()
+    rows = times[None].expand(3, 2)  # each sample's own, unknown to the host
+    single = torch.func.vmap(lambda x, t: learned.along(0.0, t, x[None])[:, 0])
+    assert torch.isfinite(single(x, rows)[:, 0]).all() and single(x, rows)[:, 1].isnan().all()
     torch._dynamo.reset()
     along = torch.compile(learned.along, backend="aot_eager", fullgraph=True)
     assert along(0.0, times, x)[1].isnan().all()
@@ -215,8 +216,9 @@ def test_half_precision_is_the_same_function_to_its_digits() -> None:
         assert half.dtype == dtype
         assert (half.float() - exact).abs().max() < 0.05 * exact.abs().max()
         net.float()
+    low = net.bfloat16()
     primal, tangent = torch.func.jvp(
-        lambda x: mean(net.bfloat16(), t, x), (x.bfloat16(),), (torch.ones_like(x).bfloat16(),)
+        lambda x: mean(low, t, x), (x.bfloat16(),), (torch.ones_like(x).bfloat16(),)
     )
     assert primal.dtype == tangent.dtype == torch.bfloat16
 
