@@ -225,8 +225,9 @@ def test_a_network_learns_the_damped_oscillator() -> None:
         data,
         steps=300,
         batch=128,
-        optimizer=fm.training.Adam(1e-2),
-        seed=0,
+        optimizer="adam",
+        learning_rate=1e-2,
+        ema=None,
         progress=False,
     )
     unseen = torch.randn(200, 2) * torch.tensor(UNITS)
