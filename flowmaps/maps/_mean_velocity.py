@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Condition, State
-from flowmaps.maps._parametrization import Parametrization, evaluate
+from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_along, per_row
 
 __all__ = ["MeanVelocity"]
 
@@ -39,6 +39,15 @@ class MeanVelocity(Parametrization):
     ) -> Tensor:
         """Return v_{s,t}(x), the network."""
         return evaluate(network, s, t, x, condition)
+
+    def along(
+        self, network: nn.Module, s: Clock, rows: Tensor, x: State, condition: Condition
+    ) -> Tensor:
+        """Return x + (t - s) v_{s,t}(x) for every row t; one evaluation if the network decodes."""
+        if getattr(network, "decodes", None) is None:
+            return super().along(network, s, rows, x, condition)
+        v = evaluate_along(network, s, rows, x, condition)
+        return x + per_row(rows - s, x) * v
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

@@ -13,10 +13,10 @@ from flowmaps._checks import (
     check_state,
     per_sample,
 )
-from flowmaps._typing import Condition, State, Time
+from flowmaps._typing import Clock, Condition, State, Time
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._mean_velocity import MeanVelocity
-from flowmaps.maps._parametrization import Parametrization
+from flowmaps.maps._parametrization import Parametrization, per_row
 from flowmaps.maps._times import TimeSet
 
 __all__ = ["NeuralFlowMap"]
@@ -28,12 +28,15 @@ class NeuralFlowMap(FlowMap):
 
     Args:
         network: any module called as ``network(s, t, x, condition)`` with s, t (batch,) in x's
-            dtype, returning x's shape.
+            dtype, returning x's shape. One with an attribute ``decodes``, (start, last time), such
+            as ``fm.networks.TemporalFourier``, maps from that start alone, and also takes s, t
+            (n_times, batch) and returns (n_times, *x's shape).
         parametrization: ``MeanVelocity()`` by default.
-        times: pairs of times; forward on [0, 1] by default.
+        times: pairs of times; by default those that a network decodes, else forward on [0, 1].
 
     Raises:
         TypeError: if network or parametrization is not of its kind.
+        ValueError: for times that the network does not decode.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -53,7 +56,7 @@ class NeuralFlowMap(FlowMap):
         parametrization: Parametrization | None = None,
         times: TimeSet | None = None,
     ):
-        super().__init__(TimeSet(0.0, 1.0, backward=False) if times is None else times)
+        super().__init__(_default_times(network) if times is None else times)
         parametrization = MeanVelocity() if parametrization is None else parametrization
         if not isinstance(network, nn.Module):
             raise TypeError(f"network must be an nn.Module, got {type(network).__name__}")
@@ -61,6 +64,7 @@ class NeuralFlowMap(FlowMap):
             raise TypeError(
                 f"parametrization must be one such as MeanVelocity(), got {brief(parametrization)}"
             )
+        _check_decoded(network, self.times)
         self.network = network
         self.parametrization = parametrization
 
@@ -69,6 +73,14 @@ class NeuralFlowMap(FlowMap):
     ) -> Tensor:
         start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
         return self.parametrization(self.network, start, end, x, condition)
+
+    def _path(self, s: Clock, rows: Tensor, x: State, condition: Condition) -> Tensor:
+        if _decodes(self.network) is None:
+            return super()._path(s, rows, x, condition)
+        y = self.parametrization.along(self.network, s, rows, x, condition)
+        y = check_output(y, x.expand(len(rows), *x.shape), type(self.parametrization).__name__)
+        spoil = self.times.spoil(s.expand(rows.shape), rows)
+        return y if spoil is None else y * per_row(spoil, x)
 
     def _tangent(self, t: float | Tensor, x: State, condition: Condition) -> Tensor:
         return self.parametrization.velocity(self.network, as_clock(t, x, "t"), x, condition)
@@ -107,3 +119,30 @@ class NeuralFlowMap(FlowMap):
             "parametrization": self.parametrization,
             "times": self.times,
         }
+
+
+def _decodes(network: Any) -> tuple[float, float] | None:
+    """Return the start and the last time of a network that decodes trajectories, or None."""
+    return getattr(network, "decodes", None)
+
+
+def _default_times(network: Any) -> TimeSet:
+    decodes = _decodes(network)
+    if decodes is None:
+        return TimeSet(0.0, 1.0, backward=False)
+    start, end = decodes
+    return TimeSet(*sorted(decodes), forward=start < end, backward=end < start, start=start)
+
+
+def _check_decoded(network: Any, times: TimeSet) -> None:
+    """Raise ValueError if times are asked of a network that it does not decode."""
+    decodes = _decodes(network)
+    if decodes is None:
+        return
+    lower, upper = sorted(decodes)
+    if times.start != decodes[0] or times.lower < lower or times.upper > upper:
+        raise ValueError(
+            f"this network decodes times in [{lower:g}, {upper:g}] from s = {decodes[0]:g} only, "
+            f"got {times}; leave times out, or give TimeSet({lower:g}, {upper:g}, "
+            f"start={decodes[0]:g})"
+        )

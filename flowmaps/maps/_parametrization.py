@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import check_output, per_sample, shaped_like, time_like
+from flowmaps._checks import check_output, per_sample, repeat_rows, shaped_like, time_like
 from flowmaps._typing import Clock, Condition, State
 
-__all__ = ["Parametrization", "evaluate"]
+__all__ = ["Parametrization", "evaluate", "evaluate_along", "per_row"]
 
 
 class Parametrization(nn.Module, ABC):
@@ -51,6 +51,19 @@ class Parametrization(nn.Module, ABC):
         tangent = self.velocity(network, t, x, condition)
         return torch.where(shaped_like(span == 0, x), tangent, chord)
 
+    def along(
+        self, network: nn.Module, s: Clock, rows: Tensor, x: State, condition: Condition
+    ) -> Tensor:
+        """Return X_{s,t}(x) for every row t of rows (n_times, batch): (n_times, batch, *event).
+
+        One call for all rows and samples. Overridden where a network that ``decodes`` trajectories
+        is asked for all times of a sample at once.
+        """
+        n = len(rows)
+        spread = repeat_rows((s, x, condition), n)
+        y = self(network, spread[0], rows.reshape(-1), *spread[1:])
+        return y.reshape(n, *x.shape)
+
 
 def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
     """Call the network with times in x's dtype; its output, bf16 perhaps, comes in x's dtype."""
@@ -58,3 +71,19 @@ def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condit
     if not isinstance(output, Tensor):
         raise TypeError(f"the network must return a tensor, got {type(output).__name__}")
     return check_output(output.to(x.dtype), x, "the network")
+
+
+def evaluate_along(
+    network: nn.Module, s: Clock, rows: Tensor, x: State, condition: Condition
+) -> Tensor:
+    """Call a network that ``decodes`` once for all times (n_times, batch): (n_times, *x.shape)."""
+    starts = time_like(s, x).expand(rows.shape)
+    output = network(starts, time_like(rows, x), x, condition)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the network must return a tensor, got {type(output).__name__}")
+    return check_output(output.to(x.dtype), x.expand(len(rows), *x.shape), "the network")
+
+
+def per_row(value: Tensor, x: Tensor) -> Tensor:
+    """Return value (n_times, batch) in x's dtype, ready to multiply (n_times, *x.shape)."""
+    return value.to(x.dtype).reshape(*value.shape, *[1] * (x.ndim - 1))

@@ -22,20 +22,30 @@ _LARGEST = _SINGLE.max
 class TimeSet:
     """Pairs (s, t) with lower <= s, t <= upper, the allowed directions, and |t - s| <= max_span.
 
+    A map from one time only, such as a neural operator that decodes whole trajectories, has a
+    ``start``; one to a single time, such as a consistency model X_{s,1}, has an ``end``. The pairs
+    s = t of the interval belong to every set: X_{s,s} = id is known without training, and a
+    velocity is asked there. What a map from one time answers as its velocity at another, or a map
+    to one time, is what its network says; nothing of the set tells whether it was trained.
+
     Args:
         lower, upper: ends of the time interval; infinite by default.
         forward: whether s < t is allowed.
         backward: whether s > t is allowed.
         max_span: longest span |t - s|.
+        start: the only s that is allowed where s != t; None for any.
+        end: the only t that is allowed where s != t; None for any.
 
     Raises:
         TypeError: for ends or a span that are no numbers, directions that are no truth values.
-        ValueError: if the set is empty.
+        ValueError: if the set is empty, or holds pairs s = t alone.
 
     Example:
         >>> import flowmaps as fm
         >>> fm.maps.TimeSet(0.0, 1.0, backward=False).admits(0.0, 1.0)
         True
+        >>> fm.maps.TimeSet(0.0, 1.0, start=0.0).admits(0.5, 1.0)
+        False
     """
 
     lower: float = -inf
@@ -43,7 +53,10 @@ class TimeSet:
     forward: bool = True
     backward: bool = True
     max_span: float = inf
+    start: float | None = None
+    end: float | None = None
     _rounded: ClassVar[tuple[float, float]]
+    _only: ClassVar[tuple[tuple[float, float] | None, ...]]
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper", "max_span"):
@@ -60,9 +73,11 @@ class TimeSet:
             raise ValueError(f"a TimeSet needs max_span > 0, got {self.max_span}")
         if not (self.forward or self.backward):
             raise ValueError("a TimeSet needs a direction: forward=True, backward=True or both")
-        ends = [min(max(end, -_LARGEST), _LARGEST) for end in (self.lower, self.upper)]
+        _check_only(self)
         # The ends in float32; here, because compiled code makes no float32 of a number.
-        object.__setattr__(self, "_rounded", tuple(float(np.float32(end)) for end in ends))
+        object.__setattr__(self, "_rounded", (_to_single(self.lower), _to_single(self.upper)))
+        only = [None if e is None else (e, _to_single(e)) for e in (self.start, self.end)]
+        object.__setattr__(self, "_only", tuple(only))
 
     @property
     def everything(self) -> bool:
@@ -95,6 +110,10 @@ class TimeSet:
             inside = inside & (span <= slack)
         if not self.backward:
             inside = inside & (span >= -slack)
+        for time, single, only in zip((s, t), (single_s, single_t), self._only, strict=True):
+            if only is not None:
+                there = (abs(time - only[0]) <= slack) | (single & (time == only[1]))
+                inside = inside & (there | (abs(span) <= slack))
         return inside
 
     def _inside(
@@ -160,11 +179,46 @@ class TimeSet:
         if not (self.forward and self.backward):
             direction = "s <= t only" if self.forward else "s >= t only"
         span = "" if self.max_span == inf else f", spans up to {self.max_span:g}"
-        return f"times in [{self.lower:g}, {self.upper:g}], {direction}{span}"
+        only = "" if self.start is None else f", s = {self.start:g} only"
+        only += "" if self.end is None else f", t = {self.end:g} only"
+        return f"times in [{self.lower:g}, {self.upper:g}], {direction}{span}{only}"
 
-    def config(self) -> dict[str, float | bool]:
+    def config(self) -> dict[str, float | bool | None]:
         """Return the constructor's keyword arguments."""
         return asdict(self)
+
+
+def _check_only(times: TimeSet) -> None:
+    """Raise unless start and end are None or times from, or to, which something is allowed."""
+    for name in ("start", "end"):
+        time = getattr(times, name)
+        if time is None:
+            continue
+        if not is_number(time):
+            raise TypeError(f"{name} of a TimeSet must be a number or None, got {brief(time)}")
+        if not (times.lower <= time <= times.upper and abs(time) < inf):
+            raise ValueError(
+                f"{name} of a TimeSet must be a finite time in [{times.lower:g}, "
+                f"{times.upper:g}], got {time}"
+            )
+    if times.start is None and times.end is None:
+        return
+    firsts = [times.lower, times.upper] if times.start is None else [times.start]
+    lasts = [times.lower, times.upper] if times.end is None else [times.end]
+    spans = [last - first for first in firsts for last in lasts]
+    onwards = times.forward and max(spans) > 0
+    back = times.backward and min(spans) < 0
+    fixed = times.start is not None and times.end is not None
+    if not (onwards or back) or (fixed and abs(spans[0]) > times.max_span):
+        raise ValueError(
+            f"a TimeSet must hold a pair s != t, got {times}, which holds none; change start, end, "
+            "the directions or max_span"
+        )
+
+
+def _to_single(time: float) -> float:
+    """Return a time rounded to float32, at most its largest number."""
+    return float(np.float32(min(max(time, -_LARGEST), _LARGEST)))
 
 
 def _as_tensors(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:

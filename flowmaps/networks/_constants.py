@@ -35,7 +35,8 @@ class Constants(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the numbers."""
-        return ", ".join(f"{value:g}" for value in self.values)
+        shown = ", ".join(f"{value:g}" for value in self.values[:8])
+        return shown if len(self.values) <= 8 else f"{shown}, ... {len(self.values)} in all"
 
     def _on(self, device: torch.device | None) -> Tensor:
         return torch.tensor(self.values, dtype=torch.float64, device=device)

@@ -19,6 +19,7 @@ from flowmaps.objectives._continuous_consistency import scm
 from flowmaps.objectives._distillation import emd, lmd
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._drawn_times import SortedDraws, Square, ToEnd
+from flowmaps.objectives._dsno import dsno
 from flowmaps.objectives._flow_map_matching import fmm, pfmm
 from flowmaps.objectives._flow_matching import flow_matching
 from flowmaps.objectives._forgetting import Forgetting
@@ -28,6 +29,7 @@ from flowmaps.objectives._loss import Loss
 from flowmaps.objectives._marginals import LogitNormal, Marginal, NoiseLevel, UniformTime
 from flowmaps.objectives._mean_flow import improved_mean_flow, mean_flow
 from flowmaps.objectives._metrics import (
+    Absolute,
     Adaptive,
     Between,
     InHighDimension,
@@ -38,6 +40,7 @@ from flowmaps.objectives._metrics import (
 )
 from flowmaps.objectives._middles import MiddleLaw, Midpoint, UniformMiddle
 from flowmaps.objectives._objective import Objective
+from flowmaps.objectives._over_times import OverTimes
 from flowmaps.objectives._points import (
     AtStates,
     OnInterpolant,
@@ -54,8 +57,10 @@ from flowmaps.objectives._times import Diagonal, FromStart, GrowingSpan, Mixed, 
 from flowmaps.objectives._trajectories import Trajectories
 from flowmaps.objectives._trajectory_matching import trajectory_matching
 from flowmaps.objectives._weights import LearnedWeight, StepWeight
+from flowmaps.objectives._whole_paths import WholePaths, WholeSpan
 
 __all__ = [
+    "Absolute",
     "Adaptive",
     "AtStates",
     "Between",
@@ -86,6 +91,7 @@ __all__ = [
     "OnInterpolant",
     "OnNodes",
     "OnTrajectories",
+    "OverTimes",
     "Pairs",
     "Picked",
     "PointLaw",
@@ -102,11 +108,14 @@ __all__ = [
     "Trajectories",
     "UniformMiddle",
     "UniformTime",
+    "WholePaths",
+    "WholeSpan",
     "ayf_emd",
     "ayf_lmd",
     "consistency_distillation",
     "consistency_training",
     "ctm",
+    "dsno",
     "ect",
     "emd",
     "esd",

@@ -31,6 +31,9 @@ class Draw:
         images: recorded states X_{s,t}(points) at the end times, (batch, *event), where the source
             knows them.
         middle: states at the times u on the same path of the interpolant, (batch, *event).
+        path: recorded states X_{s,t_i}(points) at several times, (batch, n, *event), where the law
+            of points draws whole paths.
+        path_times: the times t_i of the path, (batch, n), float64.
         progress: fraction of training done, the same for every row, (batch,), float64.
         condition: tensor or pytree with leading batch axis.
         diagonal: how many rows, the first ones, have s = t by design; a number, known without
@@ -56,6 +59,8 @@ class Draw:
     noise: Tensor | None = None
     images: Tensor | None = None
     middle: Tensor | None = None
+    path: Tensor | None = None
+    path_times: Tensor | None = None
     progress: Tensor | None = None
     condition: Condition = None
     diagonal: int = 0
@@ -66,6 +71,7 @@ class Draw:
             _check_part(getattr(self, name), points.shape[:1], name, name in ("u", "progress"))
         for name in ("velocity", "noise", "images", "middle"):
             _check_part(getattr(self, name), points.shape, name, True)
+        _check_path(self.path, self.path_times, points)
         check_condition(self.condition, points)
         if as_count(self.diagonal, "diagonal", least=0) > len(points):
             raise ValueError(
@@ -115,6 +121,20 @@ def _check_part(part: Any, shape: torch.Size, name: str, optional: bool) -> None
         )
 
 
+def _check_path(path: Any, times: Any, points: Tensor) -> None:
+    """Raise unless a path (batch, n, *event) and its times (batch, n) fit, or both are None."""
+    if path is None and times is None:
+        return
+    n = times.shape[1] if isinstance(times, Tensor) and times.ndim == 2 else 0
+    if n == 0:
+        raise ValueError(
+            f"path_times must have shape ({len(points)}, n), one time of a path at least, "
+            f"got {brief(times)}"
+        )
+    _check_part(times, torch.Size([len(points), n]), "path_times", False)
+    _check_part(path, torch.Size([len(points), n, *points.shape[1:]]), "path", False)
+
+
 _TENSORS = (
     "s",
     "t",
@@ -124,6 +144,8 @@ _TENSORS = (
     "noise",
     "images",
     "middle",
+    "path",
+    "path_times",
     "progress",
     "condition",
 )

@@ -54,6 +54,9 @@ def require_times(learned: FlowMap, draw: Draw) -> None:
     """Raise UntrainedTimes if the map would answer NaN at the times of a draw."""
     try:
         learned.times.require(draw.s, draw.t)
+        if draw.path_times is not None:
+            rows = draw.path_times.T
+            learned.times.require(draw.s.expand(rows.shape), rows)
     except UntrainedTimes as error:
         raise UntrainedTimes(
             f"{error} of the draw; give the map times=TimeSet(...) that hold those of the "

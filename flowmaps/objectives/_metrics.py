@@ -11,6 +11,7 @@ from torch import Tensor
 from flowmaps._checks import as_count, as_positive, brief, is_number
 
 __all__ = [
+    "Absolute",
     "Adaptive",
     "Between",
     "InHighDimension",
@@ -41,6 +42,8 @@ class Metric(ABC):
 
     robust = False
     """Whether noise of mean zero in the residual moves the minimum."""
+    compares = False
+    """Whether it asks for both states, by ``compare(a, b)``, and not for their difference."""
 
     @abstractmethod
     def __call__(self, residual: Tensor, square: Square) -> Tensor:
@@ -65,6 +68,30 @@ class Squared(Metric):
     def __call__(self, residual: Tensor, square: Square) -> Tensor:
         """Return |r|^2; see Metric."""
         return square(residual)
+
+
+@final
+class Absolute(Metric):
+    """|r|_1, the sum of absolute values: where the residual holds noise, at its median.
+
+    With ``reduction="mean"`` the mean. Its gradient is of size one however small the residual: let
+    the learning rate go to zero, or take ``PseudoHuber`` to converge.
+
+    Example:
+        >>> import torch, flowmaps as fm
+        >>> metric = fm.objectives.Absolute()
+        >>> metric(torch.tensor([[3.0, -4.0]]), lambda r: r.square().sum(1)).tolist()
+        [7.0]
+    """
+
+    robust = True
+
+    def __call__(self, residual: Tensor, square: Square) -> Tensor:
+        """Return |r|_1; see Metric."""
+        wide = residual.to(torch.promote_types(residual.dtype, torch.float32)).flatten(1)
+        # the square of ones is their number or 1: so a reduction tells the sum from the mean
+        share = square(torch.ones_like(wide)) / max(wide.shape[1], 1)
+        return share * wide.abs().sum(1)
 
 
 @final
@@ -232,6 +259,7 @@ class Between(Metric):
     """
 
     robust = True
+    compares = True
 
     def __init__(self, distance: Callable[[Tensor, Tensor], Tensor]):
         if not callable(distance):

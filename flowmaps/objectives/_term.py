@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from flowmaps._checks import brief, is_number
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
-from flowmaps.objectives._metrics import Between, Metric, Square, Squared, check_metric
+from flowmaps.objectives._metrics import Metric, Square, Squared, check_metric
+from flowmaps.objectives._over_times import OverTimes
 from flowmaps.objectives._routing import ROUTINGS, check_routing
 from flowmaps.objectives._spelling import spelled
 from flowmaps.objectives._weights import StepWeight
@@ -44,10 +45,11 @@ class Term(nn.Module):
         metric: of the residual, such as ``PseudoHuber(c)``; None for its square.
 
     Raises:
-        TypeError: for a weight that is none or a metric that is none, or a ``Between`` with a
-            principle that does not compare states; at a call, if the weight returns no tensor, or
-            the teacher is not one that the principle can be asked of: ``data`` with ``lagrangian``,
-            and with ``eulerian`` unless the routing is "value" or "target".
+        TypeError: for a weight that is none or a metric that is none, a ``Between`` with a
+            principle that does not compare states, or ``OverTimes`` with one that is not of paths;
+            at a call, if the weight returns no tensor, or the teacher is not one that the principle
+            can be asked of: ``data`` with ``lagrangian``, and with ``eulerian`` unless the routing
+            is "value" or "target".
         ValueError: for another routing or other rows, a negative weight or a scale that is not
             positive; at a call, if weight or scale have another shape.
 
@@ -81,11 +83,7 @@ class Term(nn.Module):
         check_routing(routing)
         _check_principle(principle, routing)
         self.metric = check_metric(metric)
-        if isinstance(self.metric, Between) and not hasattr(principle, "sides"):
-            raise TypeError(
-                f"the metric Between compares two states, and the principle {spelled(principle)} "
-                "has one residual; take recorded, Consistency or Chained, or another metric"
-            )
+        _check_metric_of(self.metric, principle)
         self.name, self.principle, self.teacher = name, principle, teacher
         self.routing, self.rows, self.weight = routing, rows, weight
         units = None if scale is None else torch.as_tensor(scale)
@@ -95,16 +93,17 @@ class Term(nn.Module):
 
     def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Tensor:
         """Return the residual (rows, *event) on a draw of this term's rows."""
-        return self._scaled(self._asked(self.principle, learned, draw, target))
+        return self._scaled(self._asked(self.principle, learned, draw, target), draw)
 
     def values(
         self, learned: FlowMap, draw: Draw, square: Square, target: FlowMap | None = None
     ) -> Tensor:
         """Return the metric of every row's residual (rows,), before the weight."""
-        if not isinstance(self.metric, Between):
+        if not self.metric.compares:
             return self.metric(self(learned, draw, target), square)
         reached, known = self._asked(self.principle.sides, learned, draw, target)  # type: ignore[attr-defined]
-        return self.metric.compare(self._scaled(reached), self._scaled(known))
+        pair = self._scaled(reached, draw), self._scaled(known, draw)
+        return self.metric.compare(*pair)  # type: ignore[attr-defined]
 
     def _asked(
         self, ask: Callable[..., Any], learned: FlowMap, draw: Draw, target: FlowMap | None
@@ -113,12 +112,13 @@ class Term(nn.Module):
         given = {"target": target} if getattr(self.principle, "takes_target", False) else {}
         return ask(learned, teacher, draw, self.routing, **given)
 
-    def _scaled(self, residual: Tensor) -> Tensor:
+    def _scaled(self, residual: Tensor, draw: Draw) -> Tensor:
         if self.scale is None:
             return residual
-        if self.scale.shape != residual.shape[1:]:
+        event = draw.points.shape[1:]
+        if self.scale.shape != event:
             raise ValueError(
-                f"scale must have the shape of an event, {tuple(residual.shape[1:])}, "
+                f"scale must have the shape of an event, {tuple(event)}, "
                 f"got {tuple(self.scale.shape)}"
             )
         return residual / self.scale.to(residual.dtype)
@@ -173,6 +173,20 @@ class Term(nn.Module):
                 f"got {tuple(weight.shape)}"
             )
         return weight.to(values) * values
+
+
+def _check_metric_of(metric: Metric, principle: Principle) -> None:
+    """Raise TypeError for a metric of what the principle does not return."""
+    if metric.compares and not hasattr(principle, "sides"):
+        raise TypeError(
+            f"the metric Between compares two states, and the principle {spelled(principle)} has "
+            "one residual; take recorded, whole_path, Consistency or Chained, or another metric"
+        )
+    if isinstance(metric, OverTimes) and not getattr(principle, "paths", False):
+        raise TypeError(
+            f"OverTimes is a metric of paths, and the principle {spelled(principle)} compares at "
+            "one time; take whole_path, or the metric inside OverTimes alone"
+        )
 
 
 def _check_principle(principle: Principle, routing: str) -> None:

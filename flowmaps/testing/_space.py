@@ -45,6 +45,11 @@ def space_of(
     if directions not in (None, "both", "forward", "backward"):
         raise ValueError(f'directions must be "both", "forward" or "backward", got {directions!r}')
     own = flow_map.times if isinstance(flow_map, FlowMap) else TimeSet()
+    if own.start is not None or own.end is not None:
+        raise ValueError(
+            "verification asks a map at any s and t of an interval, got a map of "
+            f"{own}; measure fm.residuals.lagrangian or eulerian at its own times instead"
+        )
     if directions is not None:
         own = replace(
             own,

@@ -75,6 +75,7 @@ HEALTHY = {
     "rms norm of torch": lambda: Plain(nn.RMSNorm(8)),
     "MLP": lambda: fm.networks.MLP(dim=DIM, width=16, depth=2),
     "residual MLP": lambda: fm.networks.MLP(dim=DIM, width=16, depth=1, residual=True),
+    "temporal": lambda: fm.networks.TemporalFourier(dim=DIM, width=16, depth=1, nodes=5),
 }
 
 

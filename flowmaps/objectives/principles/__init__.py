@@ -18,6 +18,7 @@ from flowmaps.objectives.principles._relations import (
     semigroup,
     tangent,
 )
+from flowmaps.objectives.principles._whole_path import whole_path
 
 __all__ = [
     "Chained",
@@ -33,4 +34,5 @@ __all__ = [
     "returning",
     "semigroup",
     "tangent",
+    "whole_path",
 ]

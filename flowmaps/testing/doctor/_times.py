@@ -30,6 +30,9 @@ def examine_times(patient: Patient, settings: Settings) -> list[Finding]:
     told = []
     for name in patient.times:
         ignored = _ignored(patient, name)
+        if ignored and name == "s" and getattr(patient.network, "decodes", None) is not None:
+            told.append("the value does not depend on s (the network decodes from one start)")
+            continue
         if ignored and patient.is_map:
             seen = f"the value does not depend on {name}"
             cure = f"let the network see {name}, or the span t - s"
