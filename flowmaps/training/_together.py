@@ -290,18 +290,21 @@ class _Rule:
 
 
 def _affordable(stack: _Stack, rule: _Rule, draws: _Draws, budget: float) -> int:
-    """Return how many steps fit a budget of seconds, by a few that leave no trace."""
-    start, times = time.perf_counter(), []
-    while len(times) < 3 or (len(times) < 40 and time.perf_counter() - start < 0.1 * budget):
-        before = time.perf_counter()
-        progress = (len(times) % 5) / 4
-        loss = rule.step(draws(len(times), progress), 0.0)
-        loss.sum().item()  # waits for the device
-        times.append(time.perf_counter() - before)
+    """Return how many steps fit a budget of seconds, by a few that leave no trace.
+
+    What is compiled and captured in the first ones is not counted. Trial steps run as training
+    does, the host drawing while the device works.
+    """
+    for number in range(5):  # a law of times by progress may compile more than once
+        loss = rule.step(draws(number, number / 4), 0.0)
+    loss.sum().item()  # waits for the device
+    start, count = time.perf_counter(), 0
+    while count < 3 or (count < 100 and time.perf_counter() - start < 0.05 * budget):
+        loss, count = rule.step(draws(count, (count % 5) / 4), 0.0), count + 1
+    loss.sum().item()
+    spent = time.perf_counter() - start
     stack.restart()
-    typical = sorted(times[1:])[len(times[1:]) // 2]
-    left = budget - (time.perf_counter() - start)
-    return max(1, int(left / typical))
+    return max(1, int((budget - spent) * count / spent))
 
 
 def _stacked(maps: Sequence[FlowMap], name: str, weight: Tensor) -> nn.Parameter:
