@@ -71,6 +71,7 @@ METHODS: dict[str, Method] = {
     # a graph of 32 evaluations of the field takes minutes to compile
     "pfmm": Method(_known(o.pfmm), EXACT, {"compile": False}),
     "lsd": Method(_self(o.lsd), EXACT, {}),
+    "lsd_huber": Method(_self(o.lsd, metric=o.PseudoHuber(0.1)), EXACT, {}),
     "esd": Method(_self(o.esd), EXACT, {}, "end"),
     "psd_u": Method(_self(o.psd_u), EXACT, {}),
     "psd_m": Method(_self(o.psd_m), EXACT, {}),

@@ -4,6 +4,7 @@ from flowmaps._typing import Field
 from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._composed import Composed
+from flowmaps.objectives._metrics import Metric
 from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import SortedPair, SpanLimit
@@ -20,6 +21,7 @@ def lmd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    metric: Metric | None = None,
 ) -> Composed:
     """Return Lagrangian map distillation: E w |d/dt X_{s,t}(I_s) - b(t, X_{s,t}(I_s))|^2.
 
@@ -47,7 +49,7 @@ def lmd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("lagrangian", lagrangian, known(teacher), routing, weight=weight)
+    term = Term("lagrangian", lagrangian, known(teacher), routing, weight=weight, metric=metric)
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
@@ -59,6 +61,7 @@ def emd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    metric: Metric | None = None,
 ) -> Composed:
     """Return Eulerian map distillation: E w |d/ds X_{s,t}(I_s) + DX_{s,t}(I_s) b(s, I_s)|^2.
 
@@ -87,7 +90,7 @@ def emd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("eulerian", eulerian, known(teacher), routing, weight=weight)
+    term = Term("eulerian", eulerian, known(teacher), routing, weight=weight, metric=metric)
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 

@@ -2,6 +2,7 @@
 
 from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.objectives._composed import Composed
+from flowmaps.objectives._metrics import Metric
 from flowmaps.objectives._middles import Midpoint, UniformMiddle
 from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._term import Term, Weight
@@ -19,6 +20,7 @@ def lsd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    metric: Metric | None = None,
 ) -> Composed:
     """Return Lagrangian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
@@ -35,6 +37,8 @@ def lsd(
         limit: longest span as a fraction of the interval, by progress after ``pretrain``, such as
             ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        metric: of the rows off the diagonal, whose residual holds no noise, so that a robust one
+            moves no minimum: ``PseudoHuber(0.1)`` where the field is steep; None for the square.
 
     Raises:
         TypeError, ValueError: for choices that are none, as ``Mixed`` and ``Term`` refuse them; at
@@ -55,7 +59,10 @@ def lsd(
     return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
         points,
-        [matching, Term("lagrangian", lagrangian, own, "target", "off diagonal", weight)],
+        [
+            matching,
+            Term("lagrangian", lagrangian, own, "target", "off diagonal", weight, metric=metric),
+        ],
         reduction=reduction,
     )
 
@@ -67,6 +74,7 @@ def esd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    metric: Metric | None = None,
 ) -> Composed:
     """Return Eulerian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
@@ -87,7 +95,10 @@ def esd(
     return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
         points,
-        [matching, Term("eulerian", eulerian, own, "target", "off diagonal", weight)],
+        [
+            matching,
+            Term("eulerian", eulerian, own, "target", "off diagonal", weight, metric=metric),
+        ],
         reduction=reduction,
     )
 
@@ -99,6 +110,7 @@ def psd_m(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    metric: Metric | None = None,
 ) -> Composed:
     """Return progressive self-distillation by way of the midpoint u = (s + t) / 2.
 
@@ -121,7 +133,10 @@ def psd_m(
     return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
         points,
-        [matching, Term("semigroup", semigroup, own, "target", "off diagonal", weight)],
+        [
+            matching,
+            Term("semigroup", semigroup, own, "target", "off diagonal", weight, metric=metric),
+        ],
         middles=Midpoint(),
         reduction=reduction,
     )
@@ -134,6 +149,7 @@ def psd_u(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    metric: Metric | None = None,
 ) -> Composed:
     """Return progressive self-distillation by way of a time u uniform between s and t.
 
@@ -152,7 +168,10 @@ def psd_u(
     return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
         points,
-        [matching, Term("semigroup", semigroup, own, "target", "off diagonal", weight)],
+        [
+            matching,
+            Term("semigroup", semigroup, own, "target", "off diagonal", weight, metric=metric),
+        ],
         middles=UniformMiddle(),
         reduction=reduction,
     )
