@@ -64,7 +64,7 @@ def _self(make: Callable[..., Any], **given: Any) -> Callable[[Any, Any], Any]:
 ONE = {"one": 1e-2}
 METHODS: dict[str, Method] = {
     "lmd": Method(_known(o.lmd), EXACT, {}),
-    "lmd_stopped": Method(_known(o.lmd, routing="target"), EXACT, {}),
+    "lmd_published": Method(_known(o.lmd, routing="full", metric=o.Squared()), EXACT, {}),
     "emd": Method(_known(o.emd), EXACT, {}, "end"),
     "emd_stopped": Method(_known(o.emd, routing="target"), EXACT, {}, "end"),
     "fmm": Method(_self(o.fmm), EXACT, {}, backward=True),
@@ -107,7 +107,7 @@ METHODS |= {
     name: replace(METHODS[name], teacher=True)
     for name in (
         "lmd",
-        "lmd_stopped",
+        "lmd_published",
         "emd",
         "emd_stopped",
         "pfmm",

@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--depth", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--residual", action="store_true", help="residual blocks")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--compile", default="inductor", help="inductor, aot_eager, or nothing")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -99,7 +100,7 @@ def trained(
 ) -> tuple[list[dict[int, fm.maps.FlowMap]], int, float, dict[str, float]]:
     """Return for every seed the map of each number of steps; updates, seconds and evaluations."""
     maps = [
-        method.learned(seed, given.width, given.depth, path, given.device, residual=False)
+        method.learned(seed, given.width, given.depth, path, given.device, given.residual)
         for seed in range(given.seeds)
     ]
     options: dict[str, Any] = {
@@ -142,7 +143,9 @@ def in_stages(
 def taught(path: Any, source: Any, given: argparse.Namespace) -> Any:
     """Return the velocity of a network trained by flow matching, kept for the next method."""
     kept = given.keep / f"teacher-{type(path).__name__}.pt"
-    learned = METHODS["lsd"].learned(100, given.width, given.depth, path, given.device, False)
+    learned = METHODS["lsd"].learned(
+        100, given.width, given.depth, path, given.device, given.residual
+    )
     if kept.exists():
         learned.load_state_dict(torch.load(kept, weights_only=True, map_location=given.device))
         return learned.eval().velocity

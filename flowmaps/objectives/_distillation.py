@@ -4,7 +4,7 @@ from flowmaps._typing import Field
 from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._composed import Composed
-from flowmaps.objectives._metrics import Metric
+from flowmaps.objectives._metrics import Metric, PseudoHuber
 from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import SortedPair, SpanLimit
@@ -17,23 +17,30 @@ __all__ = ["emd", "known", "lmd"]
 def lmd(
     interpolant: Interpolant | None = None,
     teacher: Field | FlowMap | None = None,
-    routing: str = "full",
+    routing: str = "target",
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
     metric: Metric | None = None,
 ) -> Composed:
-    """Return Lagrangian map distillation: E w |d/dt X_{s,t}(I_s) - b(t, X_{s,t}(I_s))|^2.
+    """Return Lagrangian map distillation: E w d(d/dt X_{s,t}(I_s) - b(t, X_{s,t}(I_s))).
+
+    As published d is the square and nothing is stopped. Where the field is steep, as between the
+    modes of a law, that form is drawn to states whose field is small: of two narrow Gaussians its
+    error stays near 0.1 while the form here reaches 0.002. So by default the gradient through b at
+    X is stopped and d is a pseudo-Huber metric. The residual holds no noise: neither moves the
+    minimum.
 
     Args:
         interpolant: the path between base and data; None for ``Linear()``.
         teacher: b, a field ``(t, x[, condition])`` or a flow map, which serves through its
             velocity; a module is copied and frozen.
-        routing: ``"full"`` as published; ``"target"`` stops the gradient in b(t, X), the stable
-            form far from the solution; ``"value"`` leaves it to the mean velocity alone.
+        routing: ``"target"`` stops the gradient in b(t, X); ``"full"`` as published; ``"value"``
+            leaves it to the mean velocity alone.
         weight: w, a number or a function of s and t (rows,) each.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        metric: d; None for ``PseudoHuber(0.1)``, of states of order one; ``Squared()`` as published.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -49,7 +56,14 @@ def lmd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("lagrangian", lagrangian, known(teacher), routing, weight=weight, metric=metric)
+    term = Term(
+        "lagrangian",
+        lagrangian,
+        known(teacher),
+        routing,
+        weight=weight,
+        metric=metric or PseudoHuber(0.1),
+    )
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
@@ -75,6 +89,7 @@ def emd(
         weight: w, a number or a function of s and t (rows,) each.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        metric: of the residual, which holds no noise; None for the square.
 
     Raises:
         TypeError: without a teacher that can be called.

@@ -1,12 +1,14 @@
 """Self-distillation: learn field and flow map together from data."""
 
+from typing import Any
+
 from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._metrics import Metric
 from flowmaps.objectives._middles import Midpoint, UniformMiddle
 from flowmaps.objectives._points import OnInterpolant
 from flowmaps.objectives._term import Term, Weight
-from flowmaps.objectives._times import Mixed, SortedPair, SpanLimit
+from flowmaps.objectives._times import GrowingSpan, Mixed, SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian, semigroup, tangent
 from flowmaps.objectives.teachers import data, own
 
@@ -75,11 +77,19 @@ def esd(
     limit: SpanLimit | None = None,
     reduction: str = "sum",
     metric: Metric | None = None,
+    routing: str = "value",
 ) -> Composed:
     """Return Eulerian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
     On the rows off the diagonal, with sg the stop-gradient, |d/ds X_{s,t}(I_s) + sg(DX_{s,t}(I_s)
-    v_{s,s}(I_s))|^2. Arguments as in lsd.
+    v_{s,s}(I_s))|^2. As published the gradient flows through d/ds X, which for laws of narrow modes
+    diverges; by default it flows through the mean velocity alone, and spans grow.
+
+    Args:
+        interpolant, diagonal, pretrain, weight, reduction, metric: as in lsd.
+        limit: as in lsd; None for ``GrowingSpan()``.
+        routing: ``"value"``: gradient through the mean velocity alone; ``"target"``, as published,
+            through d/ds X.
 
     Source:
         Boffi, Albergo and Vanden-Eijnden (2025), arXiv:2505.18825.
@@ -93,7 +103,7 @@ def esd(
     """
     points, matching = _matching(interpolant)
     return Composed(
-        Mixed(diagonal, SortedPair(limit), pretrain),
+        Mixed(diagonal, SortedPair(limit or GrowingSpan()), pretrain),
         points,
         [
             matching,
@@ -175,6 +185,13 @@ def psd_u(
         middles=UniformMiddle(),
         reduction=reduction,
     )
+
+
+def _elsewhere(
+    principle: Any, weight: Weight, metric: Metric | None, route: str = "target"
+) -> Term:
+    """Return a principle asked of the map itself off the diagonal."""
+    return Term(principle.__name__, principle, own, route, "off diagonal", weight, metric=metric)
 
 
 def _matching(path: Interpolant | None) -> tuple[OnInterpolant, Term]:
