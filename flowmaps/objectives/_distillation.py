@@ -40,7 +40,8 @@ def lmd(
         weight: w, a number or a function of s and t (rows,) each.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
-        metric: d; None for ``PseudoHuber(0.1)``, of states of order one; ``Squared()`` as published.
+        metric: d; None for ``PseudoHuber(0.1)``, for states of order one; ``Squared()`` as
+            published.
 
     Raises:
         TypeError: without a teacher that can be called.

@@ -119,7 +119,8 @@ def fit_together(
         raise ValueError(f"seeds must be one a map, {n}, got {len(seeds)}")
     stack = _Stack(maps, objective, target, longest, compile)
     draws = _Draws(objective, source, as_count(batch, "batch"), seeds, stack.device)
-    objective.check(draws.one(0, 0.0), maps[0])
+    first = pytree.tree_map(lambda leaf: leaf.to(stack.device), draws.one(0, 0.0))
+    objective.check(first, maps[0])
     rule = _Rule(stack, optimizer, learning_rate, ema)
     plan = (named_schedule(schedule), warmup)
     if seconds is not None:
