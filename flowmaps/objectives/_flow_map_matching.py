@@ -5,8 +5,8 @@ from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.maps import FlowMap, SolverFlowMap
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._drawn_times import Square
+from flowmaps.objectives._given import check_given
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._spelling import spelled
 from flowmaps.objectives._term import Term, Weight
 from flowmaps.objectives._times import GrowingSpan, Mixed, SortedPair, SpanLimit
 from flowmaps.objectives.principles import Chained, inversion, returning, tangent
@@ -103,11 +103,12 @@ def pfmm(
 
 def stepping(teacher: Field | FlowMap | None, method: object) -> FlowMap:
     """Return a teacher as a flow map: itself, or of a field one step of a method."""
-    if teacher is None or not callable(teacher):
+    if teacher is None:
         raise TypeError(
-            "this method distils a teacher=, a flow map or a field (t, x); got "
-            f"{spelled(teacher)}; to learn without one use fm.objectives.psd_m"
+            "this method distils a teacher=, a flow map or a field (t, x), got None; "
+            "to learn without one use fm.objectives.psd_m"
         )
+    check_given(teacher)
     if isinstance(teacher, FlowMap):
         return teacher
     return SolverFlowMap(teacher, method=method, steps=1)  # type: ignore[arg-type]

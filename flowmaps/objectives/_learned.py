@@ -12,7 +12,12 @@ from flowmaps.errors import UntrainedTimes
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 
-__all__ = ["check_learned", "require_times", "warn_of_lost_digits"]
+__all__ = [
+    "check_learned",
+    "require_both_directions",
+    "require_times",
+    "warn_of_lost_digits",
+]
 
 _CHECKED: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 """Maps whose parts were looked through."""
@@ -55,10 +60,22 @@ def require_times(learned: FlowMap, draw: Draw) -> None:
     try:
         learned.times.require(draw.s, draw.t)
     except UntrainedTimes as error:
+        ranges = [f"{time.min().item():g} to {time.max().item():g}" for time in (draw.s, draw.t)]
         raise UntrainedTimes(
             f"{error} of the draw; give the map times=TimeSet(...) that hold those of the "
-            "objective and its source, or limit the objective's times"
+            f"objective and its source, here s from {ranges[0]} and t from {ranges[1]}, or limit "
+            "the objective's times"
         ) from None
+
+
+def require_both_directions(learned: FlowMap, term: str) -> None:
+    """Raise UntrainedTimes if the map is not for both s < t and s > t."""
+    if not (learned.times.forward and learned.times.backward):
+        lower, upper = learned.times.lower, learned.times.upper
+        raise UntrainedTimes(
+            f"this flow map is for {learned.times}, but the term {term!r} goes from s to t and "
+            f"back again; give the map times=TimeSet({lower:g}, {upper:g}), both directions"
+        )
 
 
 def warn_of_lost_digits(learned: FlowMap, draw: Draw) -> None:

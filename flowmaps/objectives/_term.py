@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from flowmaps._checks import brief, is_number
+from flowmaps.interpolants import Interpolant
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._learned import require_both_directions
 from flowmaps.objectives._metrics import Between, Metric, Square, Squared, check_metric
 from flowmaps.objectives._routing import ROUTINGS, check_routing
 from flowmaps.objectives._spelling import spelled
@@ -78,6 +80,7 @@ class Term(nn.Module):
         if rows not in ROWS:
             raise ValueError(f"rows must be one of {ROWS}, got {rows!r}")
         _check_weight(weight)
+        _check_teacher(teacher)
         check_routing(routing)
         _check_principle(principle, routing)
         self.metric = check_metric(metric)
@@ -141,13 +144,20 @@ class Term(nn.Module):
         first = draw.diagonal if self.rows == "off diagonal" else 0
         return first, draw.diagonal if self.rows == "diagonal" else len(draw)
 
-    def check(self, draw: Draw) -> None:
-        """Refuse a weight that is negative at the times of a draw, which no call looks at.
+    def check(self, draw: Draw, learned: FlowMap | None = None) -> None:
+        """Refuse a draw or a map that the term cannot do with, before there is a step.
 
         Raises:
-            ValueError: if it is, or is not a number.
+            UntrainedTimes: if the map is not for both directions and the term asks it for both.
+            ValueError: if the draw lacks what the term needs, or a weight is negative at its times,
+                which no call looks at, or is not a number.
         """
+        if learned is not None and getattr(self.principle, "goes_back", False):
+            require_both_directions(learned, self.name)
         first, stop = self.span(draw)
+        for needed in {*_needs(self.principle), *_needs(self.teacher)}:
+            if first < stop and getattr(draw, needed) is None:
+                raise ValueError(f"the term {self.name!r} asks the draw for {_LACKING[needed]}")
         if callable(self.weight) and first < stop:
             rows = draw[first:stop]
             with torch.no_grad():
@@ -186,6 +196,28 @@ def _check_principle(principle: Principle, routing: str) -> None:
     if routing not in known:
         raise ValueError(
             f"the routings of the principle {spelled(principle)} are {known}, got {routing!r}"
+        )
+
+
+_LACKING = {
+    "velocity": "its velocity, and there is none; draw it from Pairs with an interpolant",
+    "images": "recorded states, and there are none; draw it from Trajectories by OnTrajectories()",
+    "u": "middle times u, and there are none; give the objective a law of them, middles=",
+    "condition": "a condition, and there is none; give it to the source of the draw",
+}
+
+
+def _needs(part: Any) -> tuple[str, ...]:
+    """Return what a principle or a teacher takes of a draw that not every law brings."""
+    return getattr(part, "needs", ())
+
+
+def _check_teacher(teacher: Any) -> None:
+    """Raise TypeError for what is no teacher, above all for what Known is to be made of."""
+    if isinstance(teacher, FlowMap | type | Interpolant) or not callable(teacher):
+        raise TypeError(
+            "teacher must be called as teacher(learned, draw), as those of fm.objectives.teachers "
+            f"are: data, own, or Known(field), got {spelled(teacher)}"
         )
 
 

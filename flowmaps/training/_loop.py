@@ -98,6 +98,8 @@ class Loop:
             self._factor(self.settings.warmup)  # the first step that the schedule is asked for
         draw = self._draw_at(0.0)
         self.objective.check(draw, self.learned)
+        for progress in (0.5, 1.0):  # pre-training and growing spans draw other times at first
+            require_times(self.learned, self._draw_at(progress))
         return draw
 
     def choose_steps(self) -> int:

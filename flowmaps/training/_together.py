@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._checks import as_count, brief
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Draw, Objective
+from flowmaps.objectives._learned import require_times
 from flowmaps.training._capture import captured
 from flowmaps.training._compiling import compiled
 from flowmaps.training._ema import Average
@@ -120,6 +121,8 @@ def fit_together(
     stack = _Stack(maps, objective, target, longest, compile)
     draws = _Draws(objective, source, as_count(batch, "batch"), seeds, stack.device)
     objective.check(draws.one(0, 0.0), maps[0])
+    for progress in (0.5, 1.0):  # pre-training and growing spans draw other times at first
+        require_times(maps[0], draws.one(0, progress))
     rule = _Rule(stack, optimizer, learning_rate, ema)
     plan = (named_schedule(schedule), warmup)
     if seconds is not None:

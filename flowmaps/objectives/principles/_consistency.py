@@ -52,6 +52,7 @@ class Consistency:
     """
 
     routings = ("target",)
+    needs = ("u",)
     takes_target = True
 
     def __init__(self, by: float | None = None):

@@ -123,3 +123,4 @@ def improved_mean_flow(
 
 
 improved_mean_flow.routings = ("value",)  # type: ignore[attr-defined]
+improved_mean_flow.needs = ("velocity",)  # type: ignore[attr-defined]

@@ -68,3 +68,4 @@ def inversion(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
 
 
 returning.routings = inversion.routings = ("full",)  # type: ignore[attr-defined]
+returning.goes_back = inversion.goes_back = True  # type: ignore[attr-defined]

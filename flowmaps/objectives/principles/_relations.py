@@ -236,4 +236,6 @@ def _recorded_sides(
     return learned(draw.s, draw.t, draw.points, *extra(draw.condition)), draw.images
 
 
+semigroup.needs = ("u",)  # type: ignore[attr-defined]
+recorded.needs = ("images",)  # type: ignore[attr-defined]
 recorded.sides = _recorded_sides  # type: ignore[attr-defined]
