@@ -18,7 +18,16 @@ from flowmaps._checks import (
 from flowmaps._typing import Condition, Time, Transport
 from flowmaps.errors import UnsupportedTransform
 
-__all__ = ["call", "directional", "jvp", "pushforward", "start_derivative", "time_derivative"]
+__all__ = [
+    "call",
+    "condition_directions",
+    "directional",
+    "jvp",
+    "matching",
+    "pushforward",
+    "start_derivative",
+    "time_derivative",
+]
 
 
 def call(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:
@@ -92,10 +101,10 @@ def jvp(
     tangents: list[Any] = [
         None if ds is None else as_clock(ds, x, "ds"),
         None if dt is None else as_clock(dt, x, "dt"),
-        _matching(dx, x, "dx"),
+        matching(dx, x, "dx"),
     ]
     leaves, structure = pytree.tree_flatten(condition)
-    directions = _condition_directions(dcondition, structure, leaves)
+    directions = condition_directions(dcondition, structure, leaves)
 
     def evaluate(s: Tensor, t: Tensor, x: Tensor, *leaves: Tensor) -> Tensor:
         rebuilt = pytree.tree_unflatten(list(leaves), structure)
@@ -134,7 +143,8 @@ def pushforward(
     return result[0], result[1]
 
 
-def _matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
+def matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
+    """Return a tangent in its primal's dtype, None as it is; raise if it does not fit."""
     if tangent is None:
         return None
     if not isinstance(tangent, Tensor) or tangent.is_complex():
@@ -148,7 +158,8 @@ def _matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
     return tangent.to(primal.dtype)
 
 
-def _condition_directions(dcondition: Condition, structure: Any, leaves: list) -> list:
+def condition_directions(dcondition: Condition, structure: Any, leaves: list) -> list:
+    """Return the tangents of a condition's leaves, None for zero; raise if they do not fit."""
     if dcondition is None:
         return [None] * len(leaves)
     directions, got = pytree.tree_flatten(dcondition)
@@ -160,7 +171,7 @@ def _condition_directions(dcondition: Condition, structure: Any, leaves: list) -
         if direction is not None and (leaf is None or not leaf.is_floating_point()):
             kind = "None" if leaf is None else leaf.dtype
             raise ValueError(f"a leaf of condition that is {kind} has no tangent; use None for it")
-    return [_matching(d, leaf, "dcondition") for d, leaf in zip(directions, leaves, strict=True)]
+    return [matching(d, leaf, "dcondition") for d, leaf in zip(directions, leaves, strict=True)]
 
 
 def time_derivative(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Condition, State
-from flowmaps.maps._parametrization import Parametrization, evaluate
+from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_dual
 
 __all__ = ["MeanVelocity"]
 
@@ -39,6 +39,23 @@ class MeanVelocity(Parametrization):
     ) -> Tensor:
         """Return v_{s,t}(x), the network."""
         return evaluate(network, s, t, x, condition)
+
+    def dual(
+        self,
+        network: nn.Module,
+        s: Clock,
+        t: Clock,
+        x: State,
+        condition: Condition,
+        ds: Clock,
+        dt: Clock,
+        dx: State,
+        dcondition: Condition,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and dx + (dt - ds) v + (t - s) dv."""
+        v, dv = evaluate_dual(network, s, t, x, condition, ds, dt, dx, dcondition)
+        span, rate = per_sample(t - s, x), per_sample(dt - ds, x)
+        return x + span * v, dx + rate * v + span * dv
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import check_output, per_sample, shaped_like, time_like
+from flowmaps._checks import brief, check_output, per_sample, shaped_like, time_like
 from flowmaps._typing import Clock, Condition, State
 
-__all__ = ["Parametrization", "evaluate"]
+__all__ = ["Parametrization", "evaluate", "evaluate_dual"]
 
 
 class Parametrization(nn.Module, ABC):
@@ -51,6 +51,28 @@ class Parametrization(nn.Module, ABC):
         tangent = self.velocity(network, t, x, condition)
         return torch.where(shaped_like(span == 0, x), tangent, chord)
 
+    def dual(
+        self,
+        network: nn.Module,
+        s: Clock,
+        t: Clock,
+        x: State,
+        condition: Condition,
+        ds: Clock,
+        dt: Clock,
+        dx: State,
+        dcondition: Condition,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and its derivative along a tangent, by the network's ``dual``.
+
+        Raises:
+            TypeError: unless a parametrisation overrides it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no method dual; write one by the chain rule, or take "
+            'derivative="forward" or "differences"'
+        )
+
 
 def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
     """Call the network with times in x's dtype; its output, bf16 perhaps, comes in x's dtype."""
@@ -58,3 +80,33 @@ def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condit
     if not isinstance(output, Tensor):
         raise TypeError(f"the network must return a tensor, got {type(output).__name__}")
     return check_output(output.to(x.dtype), x, "the network")
+
+
+def evaluate_dual(
+    network: nn.Module,
+    s: Clock,
+    t: Clock,
+    x: State,
+    condition: Condition,
+    ds: Clock,
+    dt: Clock,
+    dx: State,
+    dcondition: Condition,
+) -> tuple[Tensor, Tensor]:
+    """Call the network's ``dual`` as ``evaluate`` calls the network; return value and tangent.
+
+    Raises:
+        TypeError: for a network without that method, or one that returns no pair of tensors.
+    """
+    if not hasattr(network, "dual"):
+        raise TypeError(
+            f"the network {type(network).__name__} has no method dual(s, t, x, condition, ds, dt, "
+            "dx, dcondition) -> (value, tangent); write one, or take "
+            'derivative="forward" or "differences"'
+        )
+    times, slopes = ([time_like(clock, x) for clock in pair] for pair in ((s, t), (ds, dt)))
+    found = network.dual(*times, x, condition, *slopes, dx, dcondition)  # type: ignore[operator]
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise TypeError(f"the network's dual must return (value, tangent), got {brief(found)}")
+    value, tangent = (check_output(part.to(x.dtype), x, "the network's dual") for part in found)
+    return value, tangent

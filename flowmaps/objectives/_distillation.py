@@ -5,7 +5,7 @@ from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term, Weight
+from flowmaps.objectives._term import Derivative, Term, Weight
 from flowmaps.objectives._times import SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known
@@ -20,6 +20,7 @@ def lmd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Lagrangian map distillation: E w |d/dt X_{s,t}(I_s) - b(t, X_{s,t}(I_s))|^2.
 
@@ -32,6 +33,7 @@ def lmd(
         weight: w, a number or a function of s and t (rows,) each.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -47,7 +49,9 @@ def lmd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("lagrangian", lagrangian, known(teacher), routing, weight=weight)
+    term = Term(
+        "lagrangian", lagrangian, known(teacher), routing, weight=weight, derivative=derivative
+    )
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
@@ -59,6 +63,7 @@ def emd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Eulerian map distillation: E w |d/ds X_{s,t}(I_s) + DX_{s,t}(I_s) b(s, I_s)|^2.
 
@@ -72,6 +77,7 @@ def emd(
         weight: w, a number or a function of s and t (rows,) each.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -87,7 +93,7 @@ def emd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("eulerian", eulerian, known(teacher), routing, weight=weight)
+    term = Term("eulerian", eulerian, known(teacher), routing, weight=weight, derivative=derivative)
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 

@@ -4,7 +4,7 @@ from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._middles import Midpoint, UniformMiddle
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term, Weight
+from flowmaps.objectives._term import Derivative, Term, Weight
 from flowmaps.objectives._times import Mixed, SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian, semigroup, tangent
 from flowmaps.objectives.teachers import data, own
@@ -19,6 +19,7 @@ def lsd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Lagrangian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
@@ -35,6 +36,7 @@ def lsd(
         limit: longest span as a fraction of the interval, by progress after ``pretrain``, such as
             ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError, ValueError: for choices that are none, as ``Mixed`` and ``Term`` refuse them; at
@@ -55,7 +57,18 @@ def lsd(
     return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
         points,
-        [matching, Term("lagrangian", lagrangian, own, "target", "off diagonal", weight)],
+        [
+            matching,
+            Term(
+                "lagrangian",
+                lagrangian,
+                own,
+                "target",
+                "off diagonal",
+                weight,
+                derivative=derivative,
+            ),
+        ],
         reduction=reduction,
     )
 
@@ -67,6 +80,7 @@ def esd(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Eulerian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
@@ -87,7 +101,12 @@ def esd(
     return Composed(
         Mixed(diagonal, SortedPair(limit), pretrain),
         points,
-        [matching, Term("eulerian", eulerian, own, "target", "off diagonal", weight)],
+        [
+            matching,
+            Term(
+                "eulerian", eulerian, own, "target", "off diagonal", weight, derivative=derivative
+            ),
+        ],
         reduction=reduction,
     )
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flowmaps._checks import brief, is_number
+from flowmaps.calculus._derivative import Derivative, as_derivative
 from flowmaps.interpolants import Interpolant
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
@@ -18,7 +19,7 @@ from flowmaps.objectives._weights import StepWeight
 from flowmaps.objectives.principles import Principle, lagrangian, recorded
 from flowmaps.objectives.teachers import Teacher
 
-__all__ = ["Term", "Weight"]
+__all__ = ["Derivative", "Term", "Weight"]
 
 ROWS = ("all", "diagonal", "off diagonal")
 
@@ -44,14 +45,19 @@ class Term(nn.Module):
             ``StepWeight``.
         scale: units of the residual's coordinates, divided out; shape of an event, None for one.
         metric: of the residual, such as ``PseudoHuber(c)``; None for its square.
+        derivative: how the derivatives of a relation are taken: ``"forward"``, by forward mode;
+            ``"differences"``, by ``fm.calculus.Differences()``, plain evaluations alone;
+            ``"dual"``, by the network's own method ``dual``, see ``fm.calculus.dual``; or
+            what is called as ``fm.calculus.jvp`` is.
 
     Raises:
         TypeError: for a weight that is none or a metric that is none, or a ``Between`` with a
             principle that does not compare states; at a call, if the weight returns no tensor, or
             the teacher is not one that the principle can be asked of: ``data`` with ``lagrangian``,
             and with ``eulerian`` unless the routing is "value" or "target".
-        ValueError: for another routing or other rows, a negative weight or a scale that is not
-            positive; at a call, if weight or scale have another shape.
+        ValueError: for another routing, other rows or another derivative, a derivative for a
+            principle that takes none, a negative weight or a scale that is not positive; at a call,
+            if weight or scale have another shape.
 
     Example:
         >>> import flowmaps as fm
@@ -75,6 +81,7 @@ class Term(nn.Module):
         weight: Weight = 1.0,
         scale: Tensor | Sequence[float] | None = None,
         metric: Metric | None = None,
+        derivative: str | Derivative = "forward",
     ):
         super().__init__()
         if rows not in ROWS:
@@ -83,6 +90,12 @@ class Term(nn.Module):
         _check_teacher(teacher)
         check_routing(routing)
         _check_principle(principle, routing)
+        self.derivative, self._differentiate = derivative, as_derivative(derivative)
+        if derivative != "forward" and not hasattr(principle, "takes_derivative"):
+            raise ValueError(
+                f"the principle {spelled(principle)} takes no derivative, so that none is to be "
+                f"chosen; got derivative={spelled(derivative)}"
+            )
         self.metric = check_metric(metric)
         if isinstance(self.metric, Between) and not hasattr(principle, "sides"):
             raise TypeError(
@@ -113,7 +126,11 @@ class Term(nn.Module):
         self, ask: Callable[..., Any], learned: FlowMap, draw: Draw, target: FlowMap | None
     ) -> Any:
         teacher = self.teacher(learned if target is None else target, draw)
-        given = {"target": target} if getattr(self.principle, "takes_target", False) else {}
+        given: dict[str, Any] = {}
+        if hasattr(self.principle, "takes_target"):
+            given["target"] = target
+        if hasattr(self.principle, "takes_derivative"):
+            given["derivative"] = self._differentiate
         return ask(learned, teacher, draw, self.routing, **given)
 
     def _scaled(self, residual: Tensor) -> Tensor:
@@ -131,12 +148,14 @@ class Term(nn.Module):
         scale = None if self.scale is None else self.scale.tolist()
         plain = isinstance(self.metric, Squared)
         metric = "" if plain else f", metric={spelled(self.metric)}"
+        usual = self.derivative == "forward"
+        derivative = "" if usual else f", derivative={spelled(self.derivative)}"
         teacher = (
             "" if isinstance(self.teacher, nn.Module) else f"teacher={spelled(self.teacher)}, "
         )
         return (
             f"{self.name!r}, {spelled(self.principle)}, {teacher}routing={self.routing!r}, "
-            f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}{metric}"
+            f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}{metric}{derivative}"
         )
 
     def span(self, draw: Draw) -> tuple[int, int]:
@@ -149,11 +168,14 @@ class Term(nn.Module):
 
         Raises:
             UntrainedTimes: if the map is not for both directions and the term asks it for both.
+            TypeError: if the map has not what the derivative is taken by.
             ValueError: if the draw lacks what the term needs, or a weight is negative at its times,
                 which no call looks at, or is not a number.
         """
         if learned is not None and getattr(self.principle, "goes_back", False):
             require_both_directions(learned, self.name)
+        if learned is not None and hasattr(self._differentiate, "check"):
+            self._differentiate.check(learned)  # type: ignore[attr-defined]
         first, stop = self.span(draw)
         for needed in {*_needs(self.principle), *_needs(self.teacher)}:
             if first < stop and getattr(draw, needed) is None:

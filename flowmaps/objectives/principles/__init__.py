@@ -3,7 +3,9 @@
 Each is called as ``principle(learned, teacher, draw, routing)`` and returns an unreduced residual
 (rows, *event). Derivatives are those of ``fm.residuals``; what a principle adds is whom it compares
 with and what carries the gradient. One that knows not every routing lists its own as ``routings``;
-one that compares two states gives them as ``sides``; one that takes parts of a draw that not every
+one that compares two states gives them as ``sides``; one
+whose relation has a derivative takes what computes it as ``derivative`` and says
+``takes_derivative``; one that takes parts of a draw that not every
 law brings lists them as ``needs``; one that asks the map for both directions of time ``goes_back``.
 """
 
