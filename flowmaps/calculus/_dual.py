@@ -1,8 +1,9 @@
 """Derivatives of a flow map by its own dual evaluation: value and tangent side by side."""
 
+from typing import Any
+
 from torch import Tensor
 
-from flowmaps._checks import brief
 from flowmaps._typing import Condition, Time, Transport
 
 __all__ = ["dual"]
@@ -40,10 +41,24 @@ def dual(
         >>> value.item(), tangent.item()
         (1.0, 1.0)
     """
-    evaluate = getattr(flow_map, "dual", None)
-    if evaluate is None:
+    _check(flow_map)
+    return flow_map.dual(s, t, x, ds, dt, dx, condition, dcondition)  # type: ignore[attr-defined]
+
+
+def _check(flow_map: Any) -> None:
+    """Raise TypeError for a map without the method, or whose network is without it."""
+    if not hasattr(flow_map, "dual"):
         raise TypeError(
             'the derivative "dual" asks the map for its method dual, which fm.maps.NeuralFlowMap '
-            f'has, got {brief(flow_map)}; take derivative="forward" or "differences"'
+            f'has, got {type(flow_map).__name__}; take derivative="forward" or "differences"'
         )
-    return evaluate(s, t, x, ds, dt, dx, condition, dcondition)
+    network = getattr(flow_map, "network", flow_map)
+    if not hasattr(network, "dual"):
+        raise TypeError(
+            f"the network {type(network).__name__} has no method dual(s, t, x, condition, ds, dt, "
+            "dx, dcondition) -> (value, tangent); write one, or take "
+            'derivative="forward" or "differences"'
+        )
+
+
+dual.check = _check  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
     as_clock,
@@ -15,7 +16,7 @@ from flowmaps._checks import (
     per_sample,
 )
 from flowmaps._typing import Condition, State, Time
-from flowmaps.calculus._jvp import matching
+from flowmaps.calculus._jvp import condition_directions, matching
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._mean_velocity import MeanVelocity
 from flowmaps.maps._parametrization import Parametrization
@@ -135,6 +136,8 @@ class NeuralFlowMap(FlowMap):
         start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
         slopes = [as_clock(0.0 if d is None else d, x, n) for d, n in ((ds, "ds"), (dt, "dt"))]
         along = torch.zeros_like(x) if dx is None else matching(dx, x, "dx")
+        leaves, structure = pytree.tree_flatten(condition)
+        condition_directions(dcondition, structure, leaves)
         found = self.parametrization.dual(
             self.network, start, end, x, condition, *slopes, along, dcondition
         )

@@ -96,14 +96,8 @@ def evaluate_dual(
     """Call the network's ``dual`` as ``evaluate`` calls the network; return value and tangent.
 
     Raises:
-        TypeError: for a network without that method, or one that returns no pair of tensors.
+        TypeError: if it returns no pair of tensors.
     """
-    if not hasattr(network, "dual"):
-        raise TypeError(
-            f"the network {type(network).__name__} has no method dual(s, t, x, condition, ds, dt, "
-            "dx, dcondition) -> (value, tangent); write one, or take "
-            'derivative="forward" or "differences"'
-        )
     times, slopes = ([time_like(clock, x) for clock in pair] for pair in ((s, t), (ds, dt)))
     found = network.dual(*times, x, condition, *slopes, dx, dcondition)  # type: ignore[operator]
     if not (isinstance(found, tuple) and len(found) == 2):
