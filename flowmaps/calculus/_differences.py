@@ -16,11 +16,14 @@ from flowmaps._checks import (
     shaped_like,
 )
 from flowmaps._typing import Clock, Condition, Mask, Time, Transport
-from flowmaps.calculus._jvp import call, condition_directions, matching
+from flowmaps.calculus._jvp import call, condition_directions, knows_times, matching
 
 __all__ = ["Differences"]
 
 _LOW = (torch.float16, torch.bfloat16)
+_SHARE = {dtype: torch.finfo(dtype).eps ** (1 / 3) for dtype in (torch.float32, torch.float64)}
+_LEAST = 1e-9
+"""Part of the step below which nothing can be told from rounding."""
 
 
 @final
@@ -79,7 +82,7 @@ class Differences:
         _require_digits(x.dtype, "states")
         if not torch.compiler.is_compiling() and torch.is_autocast_enabled(x.device.type):
             _require_digits(torch.get_autocast_dtype(x.device.type), "autocast")
-        if hasattr(flow_map, "check_times"):
+        if knows_times(flow_map):
             flow_map.check_times(s, t)  # pyright: ignore[reportFunctionMemberAccess]
         at = as_clock(s, x, "s"), as_clock(t, x, "t")
         along = tuple(
@@ -87,24 +90,21 @@ class Differences:
             for clock, d, name in zip(at, (ds, dt), ("ds", "dt"), strict=True)
         )
         leaves, structure = pytree.tree_flatten(condition)
-        moved = [x, *leaves]
         slopes = [matching(dx, x, "dx"), *condition_directions(dcondition, structure, leaves)]
-        offsets, weights, step = self._rule(flow_map, at, along, x.dtype)
+        times = flow_map.times if knows_times(flow_map) else None  # type: ignore[attr-defined]
+        longest = _length(times) * (_SHARE[x.dtype] if self.step is None else self.step)
+        offsets, weights, step = _rule(times, at, along, longest)
         reach = (offsets * step).reshape(-1)  # (3 batch,)
-        nodes = [
-            repeat_rows(a, 3) + reach * repeat_rows(d, 3) for a, d in zip(at, along, strict=True)
-        ]
-        states, *rest = [_shifted(a, d, reach) for a, d in zip(moved, slopes, strict=True)]
+        nodes = [_shifted(a, d, reach) for a, d in zip(at, along, strict=True)]
+        states, *rest = [_shifted(a, d, reach) for a, d in zip([x, *leaves], slopes, strict=True)]
         values = _evaluated(flow_map, *nodes, states, pytree.tree_unflatten(rest, structure))
-        wide = (weights / torch.where(step > 0, step, 1.0)).to(x.dtype)
         values = values.reshape(3, *x.shape)
-        slope = (wide.reshape(3, len(x), *[1] * (x.ndim - 1)) * values).sum(0)
-        known = (step > 0) | (at[0] == at[1]) if _has_mean(flow_map) else step > 0
-        slope = slope * per_sample(torch.where(known, 1.0, torch.nan), x)
+        slope = _quotient(values, weights, step, _LEAST * longest)
         if not _has_mean(flow_map):
-            return values[0], slope
+            return values[0], slope * per_sample(_nan_unless(step > _LEAST * longest), x)
         span, rate = (per_sample(pair[1] - pair[0], x) for pair in (at, along))
-        tangent = rate * values[0] + span * slope
+        known = (step > _LEAST * longest) | ((at[1] - at[0]).abs() <= 4 * _LEAST * longest)
+        tangent = rate * values[0] + span * slope * per_sample(_nan_unless(known), x)
         return x + span * values[0], tangent if slopes[0] is None else tangent + slopes[0]
 
     def check(self, flow_map: nn.Module) -> None:
@@ -123,34 +123,37 @@ class Differences:
                     'values would see; take derivative="forward", or p=0'
                 )
 
-    def _rule(
-        self,
-        flow_map: Transport,
-        at: tuple[Clock, ...],
-        along: tuple[Clock, ...],
-        dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor, Clock]:
-        """Return offsets and weights (3, batch) in units of a step, and the step (batch,)."""
-        times = getattr(flow_map, "times", None)
-        share = torch.finfo(dtype).eps ** (1 / 3) if self.step is None else self.step
-        step = torch.full_like(at[0], share * _length(times))
-        ahead, behind = (_room(times, at, along, sign) for sign in (1.0, -1.0))
-        forward = (ahead >= behind).double() * 2 - 1  # the side with more room
-        most, least = torch.maximum(ahead, behind) / 2, torch.minimum(ahead, behind)
-        central = least >= torch.minimum(step, most)
-        step = torch.minimum(step, torch.where(central, least, most))
-        zero = torch.zeros_like(step)
-        offsets = [zero, torch.where(central, 1.0, forward), _either(central, -1.0, 2 * forward)]
-        weights = [
-            _either(central, 0.0, -1.5 * forward),
-            _either(central, 0.5, 2.0 * forward),
-            _either(central, -0.5, -0.5 * forward),
-        ]
-        return torch.stack(offsets), torch.stack(weights), step
+
+def _rule(
+    times: Any, at: tuple[Clock, ...], along: tuple[Clock, ...], longest: float
+) -> tuple[Tensor, Tensor, Clock]:
+    """Return offsets and weights (3, batch) in units of a step, and the step (batch,)."""
+    ahead, behind = (_room(times, at, along, sign) for sign in (1.0, -1.0))
+    forward = (ahead >= behind).double() * 2 - 1  # the side with more room
+    most, least = torch.maximum(ahead, behind) / 2, torch.minimum(ahead, behind)
+    central = least >= most.clamp(max=longest)
+    step = torch.where(central, least, most).clamp(max=longest)
+    offsets = [
+        torch.zeros_like(step),
+        torch.where(central, 1.0, forward),
+        torch.where(central, -1.0, 2 * forward),
+    ]
+    weights = [
+        torch.where(central, 0.0, -1.5 * forward),
+        torch.where(central, 0.5, 2.0 * forward),
+        torch.where(central, -0.5, -0.5 * forward),
+    ]
+    return torch.stack(offsets), torch.stack(weights), step
 
 
-def _either(central: Mask, number: float, one_sided: Tensor) -> Tensor:
-    return torch.where(central, number, one_sided)
+def _quotient(values: Tensor, weights: Tensor, step: Clock, least: float) -> Tensor:
+    """Return the sum of weights times values (3, batch, *event) over the step, 0 for too short."""
+    wide = (weights / torch.where(step > least, step, torch.inf)).to(values.dtype)
+    return (wide.reshape(*weights.shape, *[1] * (values.ndim - 2)) * values).sum(0)
+
+
+def _nan_unless(known: Mask) -> Clock:
+    return torch.where(known, 1.0, torch.nan).double()
 
 
 def _length(times: Any) -> float:
@@ -195,7 +198,7 @@ def _evaluated(flow_map: Any, s: Clock, t: Clock, x: Tensor, condition: Conditio
 
 
 def _has_mean(flow_map: Any) -> bool:
-    return hasattr(flow_map, "check_times") and hasattr(flow_map, "mean_velocity")
+    return knows_times(flow_map) and hasattr(flow_map, "mean_velocity")
 
 
 def _require_digits(dtype: torch.dtype, what: str) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "condition_directions",
     "directional",
     "jvp",
+    "knows_times",
     "matching",
     "pushforward",
     "start_derivative",
@@ -39,13 +40,13 @@ def call(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition)
         x: state (batch, *event).
         condition: pytree or None.
     """
-    if not _knows_times(flow_map):
+    if not knows_times(flow_map):
         s, t = time_like(as_clock(s, x, "s"), x), time_like(as_clock(t, x, "t"), x)
     arguments = (s, t, x) if condition is None else (s, t, x, condition)
     return check_output(flow_map(*arguments), x, "the flow map")
 
 
-def _knows_times(flow_map: Transport) -> bool:
+def knows_times(flow_map: Transport) -> bool:
     """Tell a FlowMap, which takes any times and refuses some, from a plain callable.
 
     Raises:
@@ -96,7 +97,7 @@ def jvp(
     x = check_state(x)
     check_condition(condition, x)
     primals: list[Any] = [as_clock(s, x, "s"), as_clock(t, x, "t"), x]
-    if _knows_times(flow_map):
+    if knows_times(flow_map):
         flow_map.check_times(s, t)  # pyright: ignore[reportFunctionMemberAccess]
     tangents: list[Any] = [
         None if ds is None else as_clock(ds, x, "ds"),
