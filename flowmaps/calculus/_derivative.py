@@ -1,7 +1,7 @@
 """The ways to take a derivative of a flow map, by name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -41,4 +41,4 @@ def as_derivative(derivative: Any) -> Derivative:
             f"derivative must be one of {tuple(DERIVATIVES)}, or called as fm.calculus.jvp is, as "
             f"fm.calculus.Differences(step=1e-3), got {brief(derivative)}"
         )
-    return derivative
+    return cast(Derivative, derivative)

@@ -95,9 +95,9 @@ class Differences:
         longest = _length(times) * (_SHARE[x.dtype] if self.step is None else self.step)
         offsets, weights, step = _rule(times, at, along, longest)
         reach = (offsets * step).reshape(-1)  # (3 batch,)
-        nodes = [_shifted(a, d, reach) for a, d in zip(at, along, strict=True)]
+        start, end = (_shifted(a, d, reach) for a, d in zip(at, along, strict=True))
         states, *rest = [_shifted(a, d, reach) for a, d in zip([x, *leaves], slopes, strict=True)]
-        values = _evaluated(flow_map, *nodes, states, pytree.tree_unflatten(rest, structure))
+        values = _evaluated(flow_map, start, end, states, pytree.tree_unflatten(rest, structure))
         values = values.reshape(3, *x.shape)
         slope = _quotient(values, weights, step, _LEAST * longest)
         if not _has_mean(flow_map):

@@ -134,12 +134,13 @@ class NeuralFlowMap(FlowMap):
         s, t = as_time(s, x, "s"), as_time(t, x, "t")
         spoil = self.times.spoil(s, t)
         start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
-        slopes = [as_clock(0.0 if d is None else d, x, n) for d, n in ((ds, "ds"), (dt, "dt"))]
+        rate_s = as_clock(0.0 if ds is None else ds, x, "ds")
+        rate_t = as_clock(0.0 if dt is None else dt, x, "dt")
         along = torch.zeros_like(x) if dx is None else matching(dx, x, "dx")
         leaves, structure = pytree.tree_flatten(condition)
         condition_directions(dcondition, structure, leaves)
         found = self.parametrization.dual(
-            self.network, start, end, x, condition, *slopes, along, dcondition
+            self.network, start, end, x, condition, rate_s, rate_t, along, dcondition
         )
         if spoil is None:
             return found

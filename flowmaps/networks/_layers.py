@@ -224,9 +224,9 @@ class ResidualBody(nn.Module):
 
     def dual(self, state: Dual, time: Dual, span: Dual, given: Dual | None) -> Dual:
         """Return the last hidden state and its tangent, of arguments with theirs."""
-        embedding = self.embedding.dual(time, span, given)
+        embedding = self.embedding.dual(time, span, given)  # pyright: ignore[reportCallIssue]
         h = chain.linear(self.entry, state)
         for block in self.blocks:
-            h = block.dual(h, embedding)
+            h = block.dual(h, embedding)  # pyright: ignore[reportCallIssue]
         low = h[0].dtype
         return chain.converted(chain.activated(self.activation, self.norm.dual(h)), low)
