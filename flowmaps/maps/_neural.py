@@ -136,7 +136,8 @@ class NeuralFlowMap(FlowMap):
         start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
         rate_s = as_clock(0.0 if ds is None else ds, x, "ds")
         rate_t = as_clock(0.0 if dt is None else dt, x, "dt")
-        along = torch.zeros_like(x) if dx is None else matching(dx, x, "dx")
+        given = matching(dx, x, "dx")
+        along = torch.zeros_like(x) if given is None else given
         leaves, structure = pytree.tree_flatten(condition)
         condition_directions(dcondition, structure, leaves)
         found = self.parametrization.dual(
