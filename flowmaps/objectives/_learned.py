@@ -5,7 +5,7 @@ import weakref
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowmaps._checks import brief
 from flowmaps.errors import UntrainedTimes
@@ -15,6 +15,7 @@ from flowmaps.objectives._draw import Draw
 __all__ = [
     "check_learned",
     "require_both_directions",
+    "require_teacher_times",
     "require_times",
     "warn_of_lost_digits",
 ]
@@ -76,6 +77,18 @@ def require_both_directions(learned: FlowMap, term: str) -> None:
             f"this flow map is for {learned.times}, but the term {term!r} goes from s to t and "
             f"back again; give the map times=TimeSet({lower:g}, {upper:g}), both directions"
         )
+
+
+def require_teacher_times(teacher: FlowMap, s: Tensor, t: Tensor, term: str) -> None:
+    """Raise UntrainedTimes if a teacher would answer NaN at the times that a term asks it at."""
+    try:
+        teacher.times.require(s, t)
+    except UntrainedTimes as error:
+        ranges = [f"{time.min().item():g} to {time.max().item():g}" for time in (s, t)]
+        raise UntrainedTimes(
+            f"the teacher of the term {term!r}: {error}, which ask it from {ranges[0]} on to "
+            f"{ranges[1]}; give a teacher for these times, or limit the objective's"
+        ) from None
 
 
 def warn_of_lost_digits(learned: FlowMap, draw: Draw) -> None:

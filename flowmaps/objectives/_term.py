@@ -11,7 +11,7 @@ from flowmaps.calculus._derivative import Derivative, as_derivative
 from flowmaps.interpolants import Interpolant
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
-from flowmaps.objectives._learned import require_both_directions
+from flowmaps.objectives._learned import require_both_directions, require_teacher_times
 from flowmaps.objectives._metrics import Between, Metric, Square, Squared, check_metric
 from flowmaps.objectives._routing import ROUTINGS, check_routing
 from flowmaps.objectives._spelling import spelled
@@ -167,7 +167,8 @@ class Term(nn.Module):
         """Refuse a draw or a map that the term cannot do with, before there is a step.
 
         Raises:
-            UntrainedTimes: if the map is not for both directions and the term asks it for both.
+            UntrainedTimes: if the map is not for both directions and the term asks it for both, or
+                a flow map that teaches is not for the times of the draw.
             TypeError: if the map has not what the derivative is taken by.
             ValueError: if the draw lacks what the term needs, or a weight is negative at its times,
                 which no call looks at, or is not a number.
@@ -180,12 +181,21 @@ class Term(nn.Module):
         for needed in {*_needs(self.principle), *_needs(self.teacher)}:
             if first < stop and getattr(draw, needed) is None:
                 raise ValueError(f"the term {self.name!r} asks the draw for {_LACKING[needed]}")
+        if first < stop:
+            self._check_teacher_times(draw[first:stop])
         if callable(self.weight) and first < stop:
             rows = draw[first:stop]
             with torch.no_grad():
                 weights = self.weighted(torch.ones_like(rows.s), rows)
             if not bool((weights >= 0).all()):
                 raise ValueError(f"weight(s, t) must not be negative, got {weights.min().item():g}")
+
+    def _check_teacher_times(self, rows: Draw) -> None:
+        """Raise UntrainedTimes if a flow map that teaches is not for the times that it is asked."""
+        given = getattr(self.teacher, "given", None)
+        if isinstance(given, FlowMap) and hasattr(self.principle, "asks"):
+            for s, t in self.principle.asks(rows):
+                require_teacher_times(given, s, t, self.name)
 
     def weighted(self, values: Tensor, draw: Draw) -> Tensor:
         """Return values (rows,) times the weight at each row's times."""

@@ -99,7 +99,9 @@ class Loop:
         draw = self._draw_at(0.0)
         self.objective.check(draw, self.learned)
         for progress in (0.5, 1.0):  # pre-training and growing spans draw other times at first
-            require_times(self.learned, self._draw_at(progress))
+            later = self._draw_at(progress)
+            self.objective.check(later)
+            require_times(self.learned, later)
         return draw
 
     def choose_steps(self) -> int:

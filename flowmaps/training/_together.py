@@ -122,7 +122,9 @@ def fit_together(
     draws = _Draws(objective, source, as_count(batch, "batch"), seeds, stack.device)
     objective.check(draws.one(0, 0.0), maps[0])
     for progress in (0.5, 1.0):  # pre-training and growing spans draw other times at first
-        require_times(maps[0], draws.one(0, progress))
+        later = draws.one(0, progress)
+        objective.check(later)
+        require_times(maps[0], later)
     rule = _Rule(stack, optimizer, learning_rate, ema)
     plan = (named_schedule(schedule), warmup)
     if seconds is not None:

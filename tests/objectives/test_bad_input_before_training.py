@@ -297,6 +297,21 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         fm.errors.UntrainedTimes,
         "but the term 'returning' goes from s to t and back",
     ),
+    "a teacher's velocity beyond its times": (
+        lambda: o.lmd(teacher=short()).loss(learned(), None, zeros(64, 1)),
+        fm.errors.UntrainedTimes,
+        r"the teacher of the term 'lagrangian': this flow map is for times in \[0, 0.5\]",
+    ),
+    "a teacher's steps beyond its spans": (
+        lambda: o.pfmm(
+            teacher=fm.maps.NeuralFlowMap(
+                learned().network, times=fm.maps.TimeSet(0.0, 1.0, max_span=0.1)
+            ),
+            count=2,
+        ).loss(learned(), None, zeros(64, 1)),
+        fm.errors.UntrainedTimes,
+        r"the teacher of the term 'chain': .* spans up to 0.1, not for",
+    ),
     "spans that are too long at last": (
         lambda: fitted(
             fm.maps.NeuralFlowMap(learned().network, times=fm.maps.TimeSet(0.0, 1.0, max_span=0.2)),

@@ -62,6 +62,10 @@ class WarmedEulerian:
             raise ValueError(f"last must be in (0, 1], got {last}")
         self.until, self.last = float(until), float(last)
 
+    def asks(self, draw: Draw) -> list[tuple[Tensor, Tensor]]:
+        """Return the times at which the teacher is asked."""
+        return [(draw.s, draw.s)]
+
     def __call__(
         self,
         learned: FlowMap,

@@ -76,5 +76,6 @@ def inversion(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
 
 
 returning.routings = inversion.routings = ("full",)  # type: ignore[attr-defined]
+returning.asks = lambda draw: [(draw.s, draw.s)]  # type: ignore[attr-defined]
 returning.takes_derivative = True  # type: ignore[attr-defined]
 returning.goes_back = inversion.goes_back = True  # type: ignore[attr-defined]

@@ -252,6 +252,9 @@ def _recorded_sides(
     return learned(draw.s, draw.t, draw.points, *extra(draw.condition)), draw.images
 
 
+tangent.asks = eulerian.asks = lambda draw: [(draw.s, draw.s)]  # type: ignore[attr-defined]
+lagrangian.asks = lambda draw: [(draw.t, draw.t)]  # type: ignore[attr-defined]
+semigroup.asks = lambda draw: [(draw.s, draw.u), (draw.u, draw.t)]  # type: ignore[attr-defined]
 lagrangian.takes_derivative = eulerian.takes_derivative = True  # type: ignore[attr-defined]
 semigroup.needs = ("u",)  # type: ignore[attr-defined]
 recorded.needs = ("images",)  # type: ignore[attr-defined]
