@@ -6,7 +6,8 @@ relation itself are switched off: a residual is always evidence. Names: s start,
 time; X the map; b the field.
 
 ``difference(a, b)`` tells how far two states are apart, where that is not a - b, as on a circle.
-``by`` takes the derivatives of the map: ``flowmaps.calculus.jvp`` or what is called as it is.
+``by`` takes the derivatives of the map: ``flowmaps.calculus.jvp``, or what is called as it is, such
+as ``flowmaps.calculus.dual`` and ``flowmaps.calculus.Differences()``.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from flowmaps._checks import (
 from flowmaps._probing import probe_once
 from flowmaps._typing import Condition, Count, Field, Time, Transport
 from flowmaps.calculus import divergence, jvp, log_det
+from flowmaps.calculus._derivative import Derivative
 from flowmaps.calculus._jvp import call
 from flowmaps.calculus._quadrature import gauss_rule
 from flowmaps.maps import FlowMap, independent_derivatives
@@ -45,8 +47,6 @@ __all__ = [
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 """How far two states are apart."""
-Derivative = Callable[..., tuple[Tensor, Tensor]]
-"""``flowmaps.calculus.jvp``, or what is called as it is."""
 
 
 def _field(field: Field, t: Time, x: Tensor, condition: Condition, check_field: bool) -> Tensor:

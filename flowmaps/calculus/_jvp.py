@@ -18,7 +18,17 @@ from flowmaps._checks import (
 from flowmaps._typing import Condition, Time, Transport
 from flowmaps.errors import UnsupportedTransform
 
-__all__ = ["call", "directional", "jvp", "pushforward", "start_derivative", "time_derivative"]
+__all__ = [
+    "call",
+    "condition_directions",
+    "directional",
+    "jvp",
+    "knows_times",
+    "matching",
+    "pushforward",
+    "start_derivative",
+    "time_derivative",
+]
 
 
 def call(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition) -> Tensor:
@@ -30,13 +40,13 @@ def call(flow_map: Transport, s: Time, t: Time, x: Tensor, condition: Condition)
         x: state (batch, *event).
         condition: pytree or None.
     """
-    if not _knows_times(flow_map):
+    if not knows_times(flow_map):
         s, t = time_like(as_clock(s, x, "s"), x), time_like(as_clock(t, x, "t"), x)
     arguments = (s, t, x) if condition is None else (s, t, x, condition)
     return check_output(flow_map(*arguments), x, "the flow map")
 
 
-def _knows_times(flow_map: Transport) -> bool:
+def knows_times(flow_map: Transport) -> bool:
     """Tell a FlowMap, which takes any times and refuses some, from a plain callable.
 
     Raises:
@@ -87,15 +97,15 @@ def jvp(
     x = check_state(x)
     check_condition(condition, x)
     primals: list[Any] = [as_clock(s, x, "s"), as_clock(t, x, "t"), x]
-    if _knows_times(flow_map):
+    if knows_times(flow_map):
         flow_map.check_times(s, t)  # pyright: ignore[reportFunctionMemberAccess]
     tangents: list[Any] = [
         None if ds is None else as_clock(ds, x, "ds"),
         None if dt is None else as_clock(dt, x, "dt"),
-        _matching(dx, x, "dx"),
+        matching(dx, x, "dx"),
     ]
     leaves, structure = pytree.tree_flatten(condition)
-    directions = _condition_directions(dcondition, structure, leaves)
+    directions = condition_directions(dcondition, structure, leaves)
 
     def evaluate(s: Tensor, t: Tensor, x: Tensor, *leaves: Tensor) -> Tensor:
         rebuilt = pytree.tree_unflatten(list(leaves), structure)
@@ -134,7 +144,8 @@ def pushforward(
     return result[0], result[1]
 
 
-def _matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
+def matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
+    """Return a tangent in its primal's dtype, None as it is; raise if it does not fit."""
     if tangent is None:
         return None
     if not isinstance(tangent, Tensor) or tangent.is_complex():
@@ -148,7 +159,8 @@ def _matching(tangent: Any, primal: Any, name: str) -> Tensor | None:
     return tangent.to(primal.dtype)
 
 
-def _condition_directions(dcondition: Condition, structure: Any, leaves: list) -> list:
+def condition_directions(dcondition: Condition, structure: Any, leaves: list) -> list:
+    """Return the tangents of a condition's leaves, None for zero; raise if they do not fit."""
     if dcondition is None:
         return [None] * len(leaves)
     directions, got = pytree.tree_flatten(dcondition)
@@ -160,7 +172,7 @@ def _condition_directions(dcondition: Condition, structure: Any, leaves: list) -
         if direction is not None and (leaf is None or not leaf.is_floating_point()):
             kind = "None" if leaf is None else leaf.dtype
             raise ValueError(f"a leaf of condition that is {kind} has no tangent; use None for it")
-    return [_matching(d, leaf, "dcondition") for d, leaf in zip(directions, leaves, strict=True)]
+    return [matching(d, leaf, "dcondition") for d, leaf in zip(directions, leaves, strict=True)]
 
 
 def time_derivative(

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import jvp
 
 from flowmaps._checks import brief
+from flowmaps.interpolants._check import as_interval, check_path
 from flowmaps.interpolants._interpolant import Interpolant
 
 __all__ = ["FromCoefficients"]
@@ -25,10 +26,11 @@ class FromCoefficients(Interpolant):
         ends: (alpha, beta) at both ends, as they are meant to be; the functions are held to it.
 
     Raises:
-        TypeError: for coefficients that cannot be called or return no tensor like the times.
-        ValueError: for times that do not increase, coefficients that are not finite in the interval
-            or miss the ends declared, or a path on which base and data cannot be told apart
-            (alpha beta' - alpha' beta is zero).
+        TypeError: for coefficients that cannot be called or return no tensor like the times, or
+            times or ends that are no numbers.
+        ValueError: for times that do not increase, coefficients that are not finite in the
+            interval, have no finite derivative there, mix times or miss the ends declared, or a
+            path on which base and data cannot be told apart (alpha beta' - alpha' beta is zero).
 
     Source:
         Albergo, Boffi and Vanden-Eijnden (2023), arXiv:2303.08797, definition 2.1.
@@ -52,11 +54,8 @@ class FromCoefficients(Interpolant):
                 raise TypeError(
                     f"{name} must be a function of times (batch,), got {brief(function)}"
                 )
-        lower, upper = (float(time) for time in times)
-        if not -float("inf") < lower < upper < float("inf"):
-            raise ValueError(f"times must be finite and increase, got {times}")
-        self._alpha, self._beta, self._times = alpha, beta, (lower, upper)
-        self._declared = tuple(tuple(float(value) for value in pair) for pair in ends)
+        self._alpha, self._beta, self._times = alpha, beta, as_interval(times)
+        self._declared = _as_ends(ends)
         self._check()
 
     @property
@@ -90,23 +89,8 @@ class FromCoefficients(Interpolant):
         }
 
     def _check(self) -> None:
-        t = torch.linspace(*self._times, 65, dtype=torch.float64)
-        for name, function in (("alpha", self._alpha), ("beta", self._beta)):
-            value = function(t)
-            if not isinstance(value, Tensor) or value.shape != t.shape:
-                raise TypeError(
-                    f"{name} must return a tensor of the times' shape, (65,), got {brief(value)}"
-                )
-            if not bool(value.isfinite().all()):
-                raise ValueError(f"{name} must be finite on {self._times}; clip the interval")
-        for time, found, declared in zip(self._times, self.ends, self._declared, strict=True):
-            if any(abs(a - b) > 1e-6 for a, b in zip(found, declared, strict=True)):
-                raise ValueError(
-                    f"the path misses its end at time {time:g}: alpha and beta are "
-                    f"{found[0]:g} and {found[1]:g}, declared {declared[0]:g} and {declared[1]:g}; "
-                    "mend the coefficients, or declare ends= as they are"
-                )
-        inside = t[1:-1]
+        check_path(self, self._declared)
+        inside = torch.linspace(*self._times, 65, dtype=torch.float64)[1:-1]
         apart = self.alpha(inside) * self.beta_derivative(inside)
         apart = apart - self.alpha_derivative(inside) * self.beta(inside)
         if bool((apart.abs() < 1e-12).any()) or bool((apart.sign() != apart[0].sign()).any()):
@@ -114,3 +98,15 @@ class FromCoefficients(Interpolant):
                 "alpha beta' - alpha' beta must not vanish: where it does, the velocity says "
                 "nothing of base and data"
             )
+
+
+def _as_ends(ends: Any) -> tuple[tuple[float, float], ...]:
+    """Return (alpha, beta) at both ends as floats; raise TypeError for anything else."""
+    try:
+        (a0, b0), (a1, b1) = ends
+        return (float(a0), float(b0)), (float(a1), float(b1))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "ends must be (alpha, beta) at the lower and at the upper end, such as "
+            f"((1.0, 0.0), (0.0, 1.0)), got {brief(ends)}"
+        ) from error

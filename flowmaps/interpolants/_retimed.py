@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import jvp
 
 from flowmaps._checks import brief
+from flowmaps.interpolants._check import as_interval, values_of
 from flowmaps.interpolants._interpolant import Interpolant
 
 __all__ = ["Retimed"]
@@ -26,8 +27,10 @@ class Retimed(Interpolant):
         times: the new interval.
 
     Raises:
-        TypeError: for a path that is none, or tau that cannot be called.
-        ValueError: if tau does not increase from one end of the path's interval to the other.
+        TypeError: for a path that is none, times that are no numbers, or tau that cannot be called
+            or returns no tensor like the times.
+        ValueError: if tau is not finite, mixes times, or does not increase from one end of the
+            path's interval to the other.
 
     Source:
         Albergo, Boffi and Vanden-Eijnden (2023), arXiv:2303.08797, section 4 on reparametrisation.
@@ -49,9 +52,9 @@ class Retimed(Interpolant):
             raise TypeError(f"path must be an fm.interpolants.Interpolant, got {brief(path)}")
         if not callable(tau):
             raise TypeError(f"tau must be a function of times (batch,), got {brief(tau)}")
-        self.path, self.tau, self._times = path, tau, (float(times[0]), float(times[1]))
+        self.path, self.tau, self._times = path, tau, as_interval(times)
         self.latent = path.latent
-        found = tau(torch.linspace(*self._times, 65, dtype=torch.float64))
+        found = values_of(tau, torch.linspace(*self._times, 65, dtype=torch.float64), "tau")
         lower, upper = path.times
         meets = abs(float(found[0]) - lower) < 1e-9 and abs(float(found[-1]) - upper) < 1e-9
         if not meets or not bool((found.diff() > 0).all()):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flowmaps._checks import brief, is_number, per_sample
 from flowmaps._typing import Clock, Condition, State
-from flowmaps.maps._parametrization import Parametrization, evaluate
+from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_dual
 
 __all__ = ["Endpoint"]
 
@@ -62,6 +62,26 @@ class Endpoint(Parametrization):
         rest = self.time - s
         rest = torch.where(rest == 0, torch.nan, rest)
         return (evaluate(network, s, t, x, condition) - x) / per_sample(rest, x)
+
+    def dual(
+        self,
+        network: nn.Module,
+        s: Clock,
+        t: Clock,
+        x: State,
+        condition: Condition,
+        ds: Clock,
+        dt: Clock,
+        dx: State,
+        dcondition: Condition,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and dx + d(share) (g - x) + share (dg - dx), NaN at s = T."""
+        g, dg = evaluate_dual(network, s, t, x, condition, ds, dt, dx, dcondition)
+        rest = self.time - s
+        share = _share(t - s, rest)
+        change = (dt - ds + share * ds) / torch.where(rest == 0, torch.nan, rest)
+        wide, slope = per_sample(share, x), per_sample(change, x)
+        return x + wide * (g - x), dx + slope * (g - x) + wide * (dg - dx)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

@@ -6,7 +6,13 @@ from torch import Tensor, nn
 
 from flowmaps._checks import per_sample
 from flowmaps._typing import Clock, Condition, State
-from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_along, per_row
+from flowmaps.maps._parametrization import (
+    Parametrization,
+    evaluate,
+    evaluate_along,
+    evaluate_dual,
+    per_row,
+)
 
 __all__ = ["MeanVelocity"]
 
@@ -48,6 +54,23 @@ class MeanVelocity(Parametrization):
             return super().along(network, s, rows, x, condition)
         v = evaluate_along(network, s, rows, x, condition)
         return x + per_row(rows - s, x) * v
+
+    def dual(
+        self,
+        network: nn.Module,
+        s: Clock,
+        t: Clock,
+        x: State,
+        condition: Condition,
+        ds: Clock,
+        dt: Clock,
+        dx: State,
+        dcondition: Condition,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and dx + (dt - ds) v + (t - s) dv."""
+        v, dv = evaluate_dual(network, s, t, x, condition, ds, dt, dx, dcondition)
+        span, rate = per_sample(t - s, x), per_sample(dt - ds, x)
+        return x + span * v, dx + rate * v + span * dv
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

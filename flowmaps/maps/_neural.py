@@ -2,7 +2,9 @@
 
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from flowmaps._checks import (
     as_clock,
@@ -14,6 +16,7 @@ from flowmaps._checks import (
     per_sample,
 )
 from flowmaps._typing import Clock, Condition, State, Time
+from flowmaps.calculus._jvp import condition_directions, matching
 from flowmaps.maps._flow_map import FlowMap
 from flowmaps.maps._mean_velocity import MeanVelocity
 from flowmaps.maps._parametrization import Parametrization, per_row
@@ -111,6 +114,51 @@ class NeuralFlowMap(FlowMap):
         v = self.parametrization.mean_velocity(self.network, start, end, x, condition)
         v = check_output(v, x, type(self.parametrization).__name__)
         return v if spoil is None else v * per_sample(spoil, v)
+
+    def dual(
+        self,
+        s: Time,
+        t: Time,
+        x: Tensor,
+        ds: Time | None = None,
+        dt: Time | None = None,
+        dx: Tensor | None = None,
+        condition: Condition = None,
+        dcondition: Condition = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and its derivative along (ds, dt, dx), by the network's ``dual``.
+
+        Args:
+            s, t, x, ds, dt, dx, condition, dcondition: as in ``fm.calculus.jvp``, whose values it
+                gives without forward mode.
+
+        Raises:
+            TypeError: if the network or the parametrisation has no such method.
+            TypeError, ValueError, UntrainedTimes: as the map itself.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> learned = fm.maps.NeuralFlowMap(fm.networks.MLP(dim=1, width=4, depth=1))
+            >>> learned.dual(0.0, 1.0, torch.ones(1, 1), dx=torch.ones(1, 1))[1].item()
+            1.0
+        """
+        check_condition(condition, check_state(x))
+        s, t = as_time(s, x, "s"), as_time(t, x, "t")
+        spoil = self.times.spoil(s, t)
+        start, end = as_clock(s, x, "s"), as_clock(t, x, "t")
+        rate_s = as_clock(0.0 if ds is None else ds, x, "ds")
+        rate_t = as_clock(0.0 if dt is None else dt, x, "dt")
+        given = matching(dx, x, "dx")
+        along = torch.zeros_like(x) if given is None else given
+        leaves, structure = pytree.tree_flatten(condition)
+        condition_directions(dcondition, structure, leaves)
+        found = self.parametrization.dual(
+            self.network, start, end, x, condition, rate_s, rate_t, along, dcondition
+        )
+        if spoil is None:
+            return found
+        value, tangent = (part * per_sample(spoil, x) for part in found)
+        return value, tangent
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

@@ -5,10 +5,17 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flowmaps._checks import check_output, per_sample, repeat_rows, shaped_like, time_like
+from flowmaps._checks import (
+    brief,
+    check_output,
+    per_sample,
+    repeat_rows,
+    shaped_like,
+    time_like,
+)
 from flowmaps._typing import Clock, Condition, State
 
-__all__ = ["Parametrization", "evaluate", "evaluate_along", "per_row"]
+__all__ = ["Parametrization", "evaluate", "evaluate_along", "evaluate_dual", "per_row"]
 
 
 class Parametrization(nn.Module, ABC):
@@ -64,6 +71,28 @@ class Parametrization(nn.Module, ABC):
         y = self(network, spread[0], rows.reshape(-1), *spread[1:])
         return y.reshape(n, *x.shape)
 
+    def dual(
+        self,
+        network: nn.Module,
+        s: Clock,
+        t: Clock,
+        x: State,
+        condition: Condition,
+        ds: Clock,
+        dt: Clock,
+        dx: State,
+        dcondition: Condition,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and its derivative along a tangent, by the network's ``dual``.
+
+        Raises:
+            TypeError: unless a parametrisation overrides it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no method dual; write one by the chain rule, or take "
+            'derivative="forward" or "differences"'
+        )
+
 
 def evaluate(network: nn.Module, s: Clock, t: Clock, x: State, condition: Condition) -> Tensor:
     """Call the network with times in x's dtype; its output, bf16 perhaps, comes in x's dtype."""
@@ -87,3 +116,27 @@ def evaluate_along(
 def per_row(value: Tensor, x: Tensor) -> Tensor:
     """Return value (n_times, batch) in x's dtype, ready to multiply (n_times, *x.shape)."""
     return value.to(x.dtype).reshape(*value.shape, *[1] * (x.ndim - 1))
+
+
+def evaluate_dual(
+    network: nn.Module,
+    s: Clock,
+    t: Clock,
+    x: State,
+    condition: Condition,
+    ds: Clock,
+    dt: Clock,
+    dx: State,
+    dcondition: Condition,
+) -> tuple[Tensor, Tensor]:
+    """Call the network's ``dual`` as ``evaluate`` calls the network; return value and tangent.
+
+    Raises:
+        TypeError: if it returns no pair of tensors.
+    """
+    times, slopes = ([time_like(clock, x) for clock in pair] for pair in ((s, t), (ds, dt)))
+    found = network.dual(*times, x, condition, *slopes, dx, dcondition)  # type: ignore[operator]
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise TypeError(f"the network's dual must return (value, tangent), got {brief(found)}")
+    value, tangent = (check_output(part.to(x.dtype), x, "the network's dual") for part in found)
+    return value, tangent

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from flowmaps._checks import brief, method_owner, per_sample
 from flowmaps._probing import probe_once
 from flowmaps._typing import Clock, Condition, Field, State
-from flowmaps.maps._parametrization import Parametrization, evaluate
+from flowmaps.calculus import jvp
+from flowmaps.maps._parametrization import Parametrization, evaluate, evaluate_dual
 from flowmaps.solvers._bind import BoundField
 
 __all__ = ["SecondOrder"]
@@ -63,6 +64,30 @@ class SecondOrder(Parametrization):
         """Return b(t, x)."""
         probe_once(self.field, t, t, x, condition, through=True)
         return BoundField(self.field, condition)(t, x)
+
+    def dual(
+        self,
+        network: nn.Module,
+        s: Clock,
+        t: Clock,
+        x: State,
+        condition: Condition,
+        ds: Clock,
+        dt: Clock,
+        dx: State,
+        dcondition: Condition,
+    ) -> tuple[Tensor, Tensor]:
+        """Return X_{s,t}(x) and its derivative, the field's by forward mode; h = t - s."""
+        probe_once(self.field, s, t, x, condition, through=True)
+        psi, dpsi = evaluate_dual(network, s, t, x, condition, ds, dt, dx, dcondition)
+        b, db = jvp(self._as_map, s, t, x, ds=ds, dx=dx, condition=condition, dcondition=dcondition)
+        h, dh = per_sample(t - s, x), per_sample(dt - ds, x)
+        value = x + h * b + 0.5 * h * h * psi
+        return value, dx + dh * b + h * db + h * dh * psi + 0.5 * h * h * dpsi
+
+    def _as_map(self, s: Tensor, t: Tensor, x: Tensor, *condition: Condition) -> Tensor:
+        """Return b(s, x), called as a flow map is."""
+        return self.field(s, x, *condition)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments."""

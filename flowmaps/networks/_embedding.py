@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from flowmaps.networks import _dual as chain
+from flowmaps.networks._dual import Dual, converted
 from flowmaps.networks._features import Waves
 from flowmaps.networks._layers import ACTIVATIONS, linear, span_layer
 
@@ -63,3 +65,15 @@ class Embedding(nn.Module):
             given = condition.to(low)
             total = total + (given if self.condition is None else self.condition(given))
         return self.activation(self.mix(self.activation(total)))
+
+    def dual(self, time: Dual, span: Dual, condition: Dual | None) -> Dual:
+        """Return the embedding and its tangent, of arguments with theirs."""
+        low = self.mix.weight.dtype
+        start, length = (converted(self.waves.dual(u), low) for u in (time, span))
+        total = chain.total(chain.linear(self.start, start), chain.linear(self.span, length))
+        if condition is not None:
+            given = converted(condition, low)
+            given = given if self.condition is None else chain.linear(self.condition, given)
+            total = chain.total(total, given)
+        mixed = chain.linear(self.mix, chain.activated(self.activation, total))
+        return chain.activated(self.activation, mixed)

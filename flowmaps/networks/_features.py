@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowmaps._checks import as_positive
 from flowmaps.networks._constants import Constants, wide
+from flowmaps.networks._dual import Dual
 
 __all__ = ["ClassFeatures", "StateFeatures", "Waves"]
 
@@ -44,6 +45,16 @@ class Waves(nn.Module):
         plain = u[:, None] / self.scale
         phase = math.pi * plain * self.frequencies(plain.dtype)
         return torch.cat([plain, torch.sin(phase), torch.cos(phase) - 1], dim=1)
+
+    def dual(self, u: Dual) -> Dual:
+        """Return features and their tangent (batch, size) of u and its tangent (batch,)."""
+        plain, rate = (part[:, None] / self.scale for part in u)
+        turns = math.pi * self.frequencies(plain.dtype)
+        sine, cosine, turn = torch.sin(plain * turns), torch.cos(plain * turns), rate * turns
+        return (
+            torch.cat([plain, sine, cosine - 1], dim=1),
+            torch.cat([rate, cosine * turn, -sine * turn], dim=1),
+        )
 
 
 class StateFeatures(nn.Module):
@@ -82,6 +93,17 @@ class StateFeatures(nn.Module):
         turn = x.index_select(1, self.angles)
         line = self._in_units(x.index_select(1, self.lines))
         return torch.cat([line, torch.cos(turn), torch.sin(turn)], dim=1)
+
+    def dual(self, x: Tensor, dx: Tensor) -> Dual:
+        """Return features and their tangent (batch, size) of x and its tangent (batch, dim)."""
+        value, slope = self(x), dx.to(wide(x))
+        if self.angles.numel() == 0:
+            return value, slope / self.scale(slope.dtype)
+        turn = x.to(wide(x)).index_select(1, self.angles)
+        change = slope.index_select(1, self.angles)
+        line = slope.index_select(1, self.lines) / self.scale(slope.dtype)
+        parts = [line, -torch.sin(turn) * change, torch.cos(turn) * change]
+        return value, torch.cat(parts, dim=1)
 
     def _in_units(self, x: Tensor) -> Tensor:
         return (x - self.shift(x.dtype)) / self.scale(x.dtype)

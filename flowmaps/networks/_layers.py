@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from flowmaps.networks import _dual as chain
+from flowmaps.networks._dual import Dual
 from flowmaps.networks._features import Waves
 
 __all__ = [
@@ -96,6 +98,14 @@ class RMSNorm(nn.Module):
         shape[self.axis] = -1
         return normalised(x, self.axis) * self.weight.reshape(shape)
 
+    def dual(self, x: Dual) -> Dual:
+        """Return the same of a value and its tangent."""
+        shape = [1] * x[0].ndim
+        shape[self.axis] = -1
+        weight = self.weight.reshape(shape)
+        value, tangent = chain.normalised(x, self.axis)
+        return value * weight, tangent * weight
+
 
 class ResidualBlock(nn.Module):
     """h + W2 act(W1 (norm(h) (1 + scale) + shift)), scale and shift affine in the embedding (FiLM).
@@ -119,6 +129,15 @@ class ResidualBlock(nn.Module):
         scale, shift = self.film(embedding).chunk(2, dim=1)
         modulated = (self.norm(h) * (1 + scale) + shift).to(h.dtype)
         return h + self.outer(self.activation(self.inner(modulated)))
+
+    def dual(self, h: Dual, embedding: Dual) -> Dual:
+        """Return the next hidden state and its tangent."""
+        film, rate = chain.linear(self.film, embedding)
+        (scale, shift), (dscale, dshift) = film.chunk(2, dim=1), rate.chunk(2, dim=1)
+        modulated = chain.product(self.norm.dual(h), (1 + scale, dscale))
+        modulated = chain.converted(chain.total(modulated, (shift, dshift)), h[0].dtype)
+        inner = chain.activated(self.activation, chain.linear(self.inner, modulated))
+        return chain.total(h, chain.linear(self.outer, inner))
 
 
 class PlainBody(nn.Module):
@@ -163,6 +182,17 @@ class PlainBody(nn.Module):
             h = self.activation(layer(entered) + h if number == 0 else layer(h))
         return h
 
+    def dual(self, state: Dual, time: Dual, span: Dual, given: Dual | None) -> Dual:
+        """Return the last hidden state and its tangent, of arguments with theirs."""
+        low = state[0].dtype
+        entering = [state, chain.converted(self.waves.dual(time), low)]
+        h = chain.joined(entering + ([] if given is None else [given]))
+        length = chain.linear(self.span, chain.converted(self.waves.dual(span), low))
+        for number, layer in enumerate(self.layers):
+            h = chain.linear(layer, h)  # pyright: ignore[reportArgumentType]
+            h = chain.activated(self.activation, chain.total(h, length) if number == 0 else h)
+        return h
+
 
 class ResidualBody(nn.Module):
     """``depth`` residual blocks over the state, each modulated by an embedding.
@@ -191,3 +221,12 @@ class ResidualBody(nn.Module):
         for block in self.blocks:
             h = block(h, embedding)
         return self.activation(self.norm(h)).to(h.dtype)
+
+    def dual(self, state: Dual, time: Dual, span: Dual, given: Dual | None) -> Dual:
+        """Return the last hidden state and its tangent, of arguments with theirs."""
+        embedding = self.embedding.dual(time, span, given)  # pyright: ignore[reportCallIssue]
+        h = chain.linear(self.entry, state)
+        for block in self.blocks:
+            h = block.dual(h, embedding)  # pyright: ignore[reportCallIssue]
+        low = h[0].dtype
+        return chain.converted(chain.activated(self.activation, self.norm.dual(h)), low)

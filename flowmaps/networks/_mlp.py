@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from flowmaps._checks import as_count, as_positive, brief, check_state
 from flowmaps._typing import Condition, Count
 from flowmaps.networks._constants import Constants, wide
+from flowmaps.networks._dual import converted
+from flowmaps.networks._dual import linear as linear_dual
 from flowmaps.networks._embedding import Embedding
 from flowmaps.networks._features import ClassFeatures, StateFeatures, Waves
 from flowmaps.networks._inputs import (
@@ -141,6 +144,49 @@ class MLP(nn.Module):
         hidden = self.body(state.to(low), time, t - s, given)
         value = self.head(hidden).to(wide(x)) * self.output_scale(wide(x))
         return value.to(x.dtype).reshape(x.shape)
+
+    def dual(
+        self,
+        s: Tensor,
+        t: Tensor,
+        x: Tensor,
+        condition: Condition,
+        ds: Tensor,
+        dt: Tensor,
+        dx: Tensor,
+        dcondition: Condition = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the network's value and its tangent, shape and dtype of x, without forward mode.
+
+        Args:
+            s, t, x, condition: as for the network itself.
+            ds, dt, dx: their tangents, of the same shapes.
+            dcondition: tangent of a continuous condition; None for zero.
+
+        Raises:
+            TypeError, ValueError: as the network itself.
+
+        Example:
+            >>> import torch, flowmaps as fm
+            >>> net = fm.networks.MLP(dim=1, width=8, depth=1)
+            >>> zero, one = torch.zeros(3), torch.ones(3, 1)
+            >>> value, tangent = net.dual(zero, zero, one, None, zero, zero, one)
+            >>> value.shape, tangent.shape
+            (torch.Size([3, 1]), torch.Size([3, 1]))
+        """
+        self._check_inputs(s, t, x)
+        low, flat = self.head.weight.dtype, (x.shape[0], self.dim)
+        state = self.state_features.dual(x.reshape(flat), dx.reshape(flat))
+        given = condition_features(condition, x, self.condition_dim, self.class_features)
+        both = None
+        if given is not None:
+            moving = torch.zeros_like(given) if dcondition is None else dcondition
+            both = given.to(low), moving.to(low)
+        time = (s, ds) if self.anchor == "start" else (t, dt)
+        hidden = self.body.dual(converted(state, low), time, (t - s, dt - ds), both)
+        scale = self.output_scale(wide(x))
+        value, tangent = (part.to(wide(x)) * scale for part in linear_dual(self.head, hidden))
+        return value.to(x.dtype).reshape(x.shape), tangent.to(x.dtype).reshape(x.shape)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's keyword arguments, ready for JSON."""

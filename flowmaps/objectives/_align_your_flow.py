@@ -7,7 +7,7 @@ from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._distillation import known
 from flowmaps.objectives._metrics import Metric, Normalised
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term
+from flowmaps.objectives._term import Derivative, Term
 from flowmaps.objectives._times import SortedPair, SpanLimit
 from flowmaps.objectives.principles import WarmedEulerian, lagrangian
 
@@ -22,6 +22,7 @@ def ayf_emd(
     metric: Metric | None = None,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return AYF-EMD: |v - sg(v - g)|^2, g = v_{s,t} - b_s - r (t - s) D_s v_{s,t}, normalised.
 
@@ -39,6 +40,7 @@ def ayf_emd(
         metric: None for ``Normalised(0.1)``, as published.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -54,7 +56,9 @@ def ayf_emd(
         True
     """
     principle, normalised = WarmedEulerian(warmup, last), metric or Normalised(0.1)
-    term = Term("eulerian", principle, known(teacher), "value", metric=normalised)
+    term = Term(
+        "eulerian", principle, known(teacher), "value", metric=normalised, derivative=derivative
+    )
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 
@@ -65,6 +69,7 @@ def ayf_lmd(
     metric: Metric | None = None,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return AYF-LMD: descend X_{s,t} along sg(d/dt X_{s,t} - b(t, X_{s,t})).
 
@@ -78,6 +83,7 @@ def ayf_lmd(
         metric: None for ``Normalised(0.1)``.
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -93,6 +99,8 @@ def ayf_lmd(
         True
     """
     normalised = metric or Normalised(0.1)
-    term = Term("lagrangian", lagrangian, known(teacher), "state", metric=normalised)
+    term = Term(
+        "lagrangian", lagrangian, known(teacher), "state", metric=normalised, derivative=derivative
+    )
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)

@@ -62,6 +62,7 @@ class Composed(Objective):
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {sorted(REDUCTIONS)}, got {reduction!r}")
+        _check_kinds(times, points, terms, middles)
         names = [term.name for term in terms]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"an objective needs terms of different names, got {names}")
@@ -102,9 +103,9 @@ class Composed(Objective):
 
     def check(self, draw: Draw, learned: FlowMap | None = None) -> None:
         """Refuse what a compiled loss could not, weights among it; see Objective."""
-        super().check(draw, learned)
         for term in cast(Iterable[Term], self.terms):
-            term.check(draw)
+            term.check(draw, learned)
+        super().check(draw, learned)
 
     def forward(self, learned: FlowMap, draw: Draw, target: FlowMap | None = None) -> Loss:
         """Return the loss on a draw; see Objective. A term without rows has no part.
@@ -131,3 +132,13 @@ class Composed(Objective):
             log_scale = self.learned_weight(draw.s, draw.t).to(per_sample)
             per_sample = per_sample * torch.exp(-log_scale) + log_scale
         return Loss(per_sample.mean(), parts, per_sample)
+
+
+def _check_kinds(times: Any, points: Any, terms: Any, middles: Any) -> None:
+    """Raise TypeError for a part of an objective that is of another kind."""
+    parts = [("times", times, TimeLaw), ("points", points, PointLaw)]
+    parts += [("terms", term, Term) for term in terms]
+    parts += [] if middles is None else [("middles", middles, MiddleLaw)]
+    for name, part, kind in parts:
+        if not isinstance(part, kind):
+            raise TypeError(f"{name} must be of fm.objectives.{kind.__name__}, got {brief(part)}")

@@ -9,7 +9,7 @@ from flowmaps.objectives._drawn_times import ToEnd
 from flowmaps.objectives._marginals import Marginal
 from flowmaps.objectives._metrics import InHighDimension, Metric, Normalised
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term
+from flowmaps.objectives._term import Derivative, Term
 from flowmaps.objectives._weights import LearnedWeight
 from flowmaps.objectives.principles import WarmedEulerian
 from flowmaps.objectives.teachers import data
@@ -25,6 +25,7 @@ def scm(
     metric: Metric | None = None,
     weighted: LearnedWeight | bool = True,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return sCM: the Eulerian relation of the map to the end, X_{s,1}, with a learned weight.
 
@@ -43,6 +44,7 @@ def scm(
             the noise of the data, from 64 coordinates on.
         weighted: by a learned weight of s; True for ``LearnedWeight()``, False for none.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Source:
         Lu and Song (2024), arXiv:2410.11081, equation 8 and algorithm 1, in its time 0 for data.
@@ -61,7 +63,16 @@ def scm(
     return Composed(
         ToEnd(marginal),
         OnInterpolant(interpolant or Trigonometric()),
-        [Term("consistency", WarmedEulerian(warmup), by, "value", metric=chosen)],
+        [
+            Term(
+                "consistency",
+                WarmedEulerian(warmup),
+                by,
+                "value",
+                metric=chosen,
+                derivative=derivative,
+            )
+        ],
         reduction=reduction,
         learned_weight=learned_weight,
     )

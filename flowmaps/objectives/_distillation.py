@@ -6,7 +6,7 @@ from flowmaps.maps import FlowMap
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._metrics import Metric, PseudoHuber
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term, Weight
+from flowmaps.objectives._term import Derivative, Term, Weight
 from flowmaps.objectives._times import SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known
@@ -22,6 +22,7 @@ def lmd(
     limit: SpanLimit | None = None,
     reduction: str = "sum",
     metric: Metric | None = None,
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Lagrangian map distillation: E w d(d/dt X_{s,t}(I_s) - b(t, X_{s,t}(I_s))).
 
@@ -42,6 +43,7 @@ def lmd(
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
         metric: d; None for ``PseudoHuber(0.1)``, for states of order one; ``Squared()`` as
             published.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -64,6 +66,7 @@ def lmd(
         routing,
         weight=weight,
         metric=metric or PseudoHuber(0.1),
+        derivative=derivative,
     )
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
@@ -77,6 +80,7 @@ def emd(
     limit: SpanLimit | None = None,
     reduction: str = "sum",
     metric: Metric | None = None,
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Eulerian map distillation: E w |d/ds X_{s,t}(I_s) + DX_{s,t}(I_s) b(s, I_s)|^2.
 
@@ -91,6 +95,7 @@ def emd(
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
         metric: of the residual, which holds no noise; None for the square.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError: without a teacher that can be called.
@@ -106,7 +111,15 @@ def emd(
         >>> objective.loss(drift, torch.zeros(4, 2), torch.ones(4, 2)).total.item()
         0.0
     """
-    term = Term("eulerian", eulerian, known(teacher), routing, weight=weight, metric=metric)
+    term = Term(
+        "eulerian",
+        eulerian,
+        known(teacher),
+        routing,
+        weight=weight,
+        metric=metric,
+        derivative=derivative,
+    )
     points = OnInterpolant(interpolant or Linear())
     return Composed(SortedPair(limit), points, [term], reduction=reduction)
 

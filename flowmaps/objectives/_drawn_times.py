@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from flowmaps.objectives._marginals import Marginal, UniformTime
+from flowmaps.objectives._marginals import Marginal, UniformTime, check_marginal
 from flowmaps.objectives._times import SortedPair, SpanLimit, TimeLaw
 
 __all__ = ["SortedDraws", "Square", "ToEnd"]
@@ -30,7 +30,7 @@ class SortedDraws(TimeLaw):
     """
 
     def __init__(self, marginal: Marginal):
-        self.marginal = marginal
+        self.marginal = check_marginal(marginal)
 
     def sample(
         self,
@@ -105,7 +105,7 @@ class ToEnd(TimeLaw):
     """
 
     def __init__(self, marginal: Marginal | None = None):
-        self.marginal = marginal or UniformTime()
+        self.marginal = UniformTime() if marginal is None else check_marginal(marginal)
 
     def sample(
         self,

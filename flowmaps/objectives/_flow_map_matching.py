@@ -5,9 +5,9 @@ from flowmaps.interpolants import Interpolant, Linear
 from flowmaps.maps import FlowMap, SolverFlowMap
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._drawn_times import Square
+from flowmaps.objectives._given import check_given
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._spelling import spelled
-from flowmaps.objectives._term import Term, Weight
+from flowmaps.objectives._term import Derivative, Term, Weight
 from flowmaps.objectives._times import GrowingSpan, Mixed, SortedPair, SpanLimit
 from flowmaps.objectives.principles import Chained, inversion, returning, tangent
 from flowmaps.objectives.teachers import Known, data, own
@@ -23,6 +23,7 @@ def fmm(
     weight: Weight = 1.0,
     limit: SpanLimit | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return direct flow map matching: learn the map from data, with no teacher and no stop.
 
@@ -40,6 +41,7 @@ def fmm(
         limit: longest span as a fraction of the interval, by progress after ``pretrain``; None for
             ``GrowingSpan()``.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Source:
         Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, proposition 3.11.
@@ -54,7 +56,9 @@ def fmm(
     times = Mixed(diagonal, Square(limit or GrowingSpan()), pretrain)
     terms = [
         Term("flow matching", tangent, data, rows="diagonal"),
-        Term("returning", returning, data, rows="off diagonal", weight=weight),
+        Term(
+            "returning", returning, data, rows="off diagonal", weight=weight, derivative=derivative
+        ),
         Term("inversion", inversion, own, rows="off diagonal", weight=weight),
     ]
     return Composed(times, OnInterpolant(interpolant or Linear()), terms, reduction=reduction)
@@ -103,11 +107,12 @@ def pfmm(
 
 def stepping(teacher: Field | FlowMap | None, method: object) -> FlowMap:
     """Return a teacher as a flow map: itself, or of a field one step of a method."""
-    if teacher is None or not callable(teacher):
+    if teacher is None:
         raise TypeError(
-            "this method distils a teacher=, a flow map or a field (t, x); got "
-            f"{spelled(teacher)}; to learn without one use fm.objectives.psd_m"
+            "this method distils a teacher=, a flow map or a field (t, x), got None; "
+            "to learn without one use fm.objectives.psd_m"
         )
+    check_given(teacher)
     if isinstance(teacher, FlowMap):
         return teacher
     return SolverFlowMap(teacher, method=method, steps=1)  # type: ignore[arg-type]

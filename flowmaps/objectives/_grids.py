@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowmaps._checks import as_count, brief, is_number
-from flowmaps.objectives._marginals import Marginal, UniformTime
+from flowmaps.objectives._marginals import Marginal, UniformTime, check_marginal
 from flowmaps.objectives._middles import MiddleLaw
 from flowmaps.objectives._times import TimeLaw
 
@@ -71,7 +71,8 @@ class Nodes(TimeLaw):
     """
 
     def __init__(self, count: Count, marginal: Marginal | None = None):
-        self.count, self.marginal = _check_count(count), marginal or UniformTime()
+        self.count = _check_count(count)
+        self.marginal = UniformTime() if marginal is None else check_marginal(marginal)
 
     def sample(
         self,
@@ -258,11 +259,13 @@ class Shrinking(MiddleLaw):
 
 
 def _check_count(count: Count) -> Count:
+    for progress in (0.0, 1.0):
+        _counted(count, progress)
     return count if callable(count) else as_count(count, "count")
 
 
 def _counted(count: Count, progress: float) -> int:
-    return as_count(count(progress), "count") if callable(count) else count
+    return as_count(count(progress) if callable(count) else count, "count")
 
 
 def _node(number: Tensor, count: Tensor | int, interval: tuple[float, float]) -> Tensor:

@@ -5,14 +5,20 @@ import weakref
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowmaps._checks import brief
 from flowmaps.errors import UntrainedTimes
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 
-__all__ = ["check_learned", "require_times", "warn_of_lost_digits"]
+__all__ = [
+    "check_learned",
+    "require_both_directions",
+    "require_teacher_times",
+    "require_times",
+    "warn_of_lost_digits",
+]
 
 _CHECKED: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 """Maps whose parts were looked through."""
@@ -58,9 +64,33 @@ def require_times(learned: FlowMap, draw: Draw) -> None:
             rows = draw.path_times.T
             learned.times.require(draw.s.expand(rows.shape), rows)
     except UntrainedTimes as error:
+        ranges = [f"{time.min().item():g} to {time.max().item():g}" for time in (draw.s, draw.t)]
         raise UntrainedTimes(
             f"{error} of the draw; give the map times=TimeSet(...) that hold those of the "
-            "objective and its source, or limit the objective's times"
+            f"objective and its source, here s from {ranges[0]} and t from {ranges[1]}, or limit "
+            "the objective's times"
+        ) from None
+
+
+def require_both_directions(learned: FlowMap, term: str) -> None:
+    """Raise UntrainedTimes if the map is not for both s < t and s > t."""
+    if not (learned.times.forward and learned.times.backward):
+        lower, upper = learned.times.lower, learned.times.upper
+        raise UntrainedTimes(
+            f"this flow map is for {learned.times}, but the term {term!r} goes from s to t and "
+            f"back again; give the map times=TimeSet({lower:g}, {upper:g}), both directions"
+        )
+
+
+def require_teacher_times(teacher: FlowMap, s: Tensor, t: Tensor, term: str) -> None:
+    """Raise UntrainedTimes if a teacher would answer NaN at the times that a term asks it at."""
+    try:
+        teacher.times.require(s, t)
+    except UntrainedTimes as error:
+        ranges = [f"{time.min().item():g} to {time.max().item():g}" for time in (s, t)]
+        raise UntrainedTimes(
+            f"the teacher of the term {term!r}: {error}, which ask it from {ranges[0]} on to "
+            f"{ranges[1]}; give a teacher for these times, or limit the objective's"
         ) from None
 
 

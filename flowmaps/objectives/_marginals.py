@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from flowmaps._checks import as_positive, brief, is_number
 from flowmaps.interpolants import Interpolant
 
-__all__ = ["LogitNormal", "Marginal", "NoiseLevel", "UniformTime"]
+__all__ = ["LogitNormal", "Marginal", "NoiseLevel", "UniformTime", "check_marginal"]
 
 
 class Marginal(ABC):
@@ -36,6 +36,16 @@ class Marginal(ABC):
         """Return n times in the interval, float64 on the CPU."""
         level = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu")
         return self.quantile(level, interval).clamp(*interval)
+
+
+def check_marginal(marginal: Any) -> Marginal:
+    """Return a law of one time; raise TypeError for anything else."""
+    if not isinstance(marginal, Marginal):
+        raise TypeError(
+            "marginal must be an fm.objectives.Marginal such as LogitNormal(), got "
+            f"{brief(marginal)}"
+        )
+    return marginal
 
 
 @final

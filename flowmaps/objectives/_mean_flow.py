@@ -7,7 +7,7 @@ from flowmaps.objectives._forgetting import Forgetting
 from flowmaps.objectives._marginals import Marginal, UniformTime
 from flowmaps.objectives._metrics import Adaptive, InHighDimension, Metric
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term
+from flowmaps.objectives._term import Derivative, Term
 from flowmaps.objectives._times import Diagonal, Mixed
 from flowmaps.objectives.principles import eulerian, tangent
 from flowmaps.objectives.principles import improved_mean_flow as improved
@@ -24,6 +24,7 @@ def mean_flow(
     guidance: GuidedData | None = None,
     forgetting: Forgetting | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return MeanFlow: E |v_{s,t}(I_s) - sg(I'_s + (t - s) D_s v_{s,t}(I_s))|^2.
 
@@ -41,6 +42,7 @@ def mean_flow(
         guidance: mixes guidance into the velocity, on the diagonal too; None for none.
         forgetting: of conditions, for guidance; None for none.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Source:
         Geng et al. (2025), arXiv:2505.13447, equations 10 and 11.
@@ -56,7 +58,15 @@ def mean_flow(
     robust = metric or InHighDimension(Adaptive(0.75, 1e-3))
     terms = [
         Term("flow matching", tangent, teacher, rows="diagonal"),
-        Term("mean flow", eulerian, teacher, "value", "off diagonal", metric=robust),
+        Term(
+            "mean flow",
+            eulerian,
+            teacher,
+            "value",
+            "off diagonal",
+            metric=robust,
+            derivative=derivative,
+        ),
     ]
     return _composed(interpolant, diagonal, marginal, terms, reduction, forgetting)
 
@@ -68,6 +78,7 @@ def improved_mean_flow(
     metric: Metric | None = None,
     forgetting: Forgetting | None = None,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return improved MeanFlow: E |v_{s,t}(I_s) - sg((t - s) D_s v_{s,t}(I_s)) - I'_s|^2.
 
@@ -81,6 +92,7 @@ def improved_mean_flow(
         metric: of the rows off the diagonal; None for ``InHighDimension(Adaptive(0.75, 1e-3))``.
         forgetting: of conditions, for guidance; None for none.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Source:
         Geng et al. (2025), arXiv:2512.02012.
@@ -95,7 +107,15 @@ def improved_mean_flow(
     robust = metric or InHighDimension(Adaptive(0.75, 1e-3))
     terms = [
         Term("flow matching", tangent, data, rows="diagonal"),
-        Term("mean flow", improved, own, "value", "off diagonal", metric=robust),
+        Term(
+            "mean flow",
+            improved,
+            own,
+            "value",
+            "off diagonal",
+            metric=robust,
+            derivative=derivative,
+        ),
     ]
     return _composed(interpolant, diagonal, marginal, terms, reduction, forgetting)
 

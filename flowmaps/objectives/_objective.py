@@ -81,9 +81,10 @@ class Objective(nn.Module, ABC):
             learned: the map to be trained, if that is to be checked too.
 
         Raises:
-            UntrainedTimes: if the learned map is not for the times of the draw.
-            ValueError: for a known field that does not treat every sample alone, or a term's weight
-                that is negative at a time drawn.
+            UntrainedTimes: if the learned map is not for the times of the draw, or for one
+                direction alone where a term goes there and back.
+            ValueError: for a known field that does not treat every sample alone, a draw without
+                what a term needs, or a term's weight that is negative at a time drawn.
 
         Warns:
             UserWarning: if the draw's states have fewer digits than the map.

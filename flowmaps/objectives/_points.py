@@ -10,9 +10,11 @@ from torch import Tensor
 
 from flowmaps._typing import Condition
 from flowmaps.interpolants import Interpolant
+from flowmaps.interpolants._check import check_path
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._middles import MiddleLaw
 from flowmaps.objectives._sources import Domain, Pairs
+from flowmaps.objectives._spelling import spelled
 from flowmaps.objectives._times import TimeLaw
 from flowmaps.objectives._trajectories import Trajectories
 
@@ -69,9 +71,11 @@ class PointLaw(ABC):
 
         Raises:
             TypeError: if the source is none that the law can draw from.
+            ValueError: if the law of times leaves the interval.
         """
         picked = self._pick(source, batch, generator)
         s, t = times.sample(picked.rows, picked.interval, generator, progress)
+        _require_inside(s, t, picked.interval, times)
         draw = picked.place(s, t, times.diagonal(picked.rows, progress))
         if middles is None:
             return draw
@@ -93,6 +97,8 @@ class OnInterpolant(PointLaw):
 
     Raises:
         TypeError: for what is no interpolant.
+        ValueError: for one whose coefficients are not finite in its interval, miss the ends that it
+            declares, or have other derivatives than it says.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -108,6 +114,7 @@ class OnInterpolant(PointLaw):
                 "interpolant must be an fm.interpolants.Interpolant such as Linear(), "
                 f"got {type(interpolant).__name__}"
             )
+        check_path(interpolant)
         self.interpolant, self.middle = interpolant, middle
 
     def _pick(self, source: Any, batch: int | None, generator: torch.Generator | None) -> Picked:
@@ -227,6 +234,18 @@ def _recorded(
         return Draw(start, end, points, condition=condition, diagonal=diagonal)
 
     return place
+
+
+def _require_inside(s: Tensor, t: Tensor, interval: tuple[float, float], times: TimeLaw) -> None:
+    """Raise ValueError if a law drew times outside the interval that it was given."""
+    lower, upper = interval
+    inside = (torch.minimum(s, t) >= lower) & (torch.maximum(s, t) <= upper)
+    if not bool(inside.all()):
+        row = int((~inside).nonzero()[0])
+        raise ValueError(
+            f"the law of times {spelled(times)} drew s = {s[row].item():g}, t = {t[row].item():g}, "
+            f"outside the interval [{lower:g}, {upper:g}] of the source; a law must keep to it"
+        )
 
 
 def _refused(source: Any, what: str, *kinds: str) -> TypeError:

@@ -8,7 +8,7 @@ from flowmaps._typing import Field
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._points import AtStates
-from flowmaps.objectives._term import Term, Weight
+from flowmaps.objectives._term import Derivative, Term, Weight
 from flowmaps.objectives._times import SortedPair, TimeLaw
 from flowmaps.objectives.principles import eulerian, lagrangian
 from flowmaps.objectives.teachers import Known
@@ -23,6 +23,7 @@ def lagrangian_residual(
     routing: str = "full",
     weight: Weight = 1.0,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return the objective E w |d/dt X_{s,t}(x) - b(t, X_{s,t}(x))|^2 over states x of a set.
 
@@ -37,6 +38,7 @@ def lagrangian_residual(
             stabler far from the solution; ``"value"`` leaves it to the mean velocity alone.
         weight: w, a number or a function of s and t (rows,) each.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Source:
         Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, Lagrangian map distillation;
@@ -50,7 +52,15 @@ def lagrangian_residual(
         >>> objective(drift, objective.draw(source, batch=16)).total.item()
         0.0
     """
-    term = Term("lagrangian", lagrangian, Known(field), routing, weight=weight, scale=scale)
+    term = Term(
+        "lagrangian",
+        lagrangian,
+        Known(field),
+        routing,
+        weight=weight,
+        scale=scale,
+        derivative=derivative,
+    )
     return Composed(times or SortedPair(), AtStates(), [term], reduction=reduction)
 
 
@@ -61,6 +71,7 @@ def eulerian_residual(
     routing: str = "full",
     weight: Weight = 1.0,
     reduction: str = "sum",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return the objective E w |d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x)|^2 over states x of a set.
 
@@ -78,6 +89,7 @@ def eulerian_residual(
             mean velocity alone.
         weight: w, a number or a function of s and t (rows,) each.
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Source:
         Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, Eulerian map distillation.
@@ -90,5 +102,13 @@ def eulerian_residual(
         >>> objective(drift, objective.draw(source, batch=16)).total.item()
         0.0
     """
-    term = Term("eulerian", eulerian, Known(field), routing, weight=weight, scale=scale)
+    term = Term(
+        "eulerian",
+        eulerian,
+        Known(field),
+        routing,
+        weight=weight,
+        scale=scale,
+        derivative=derivative,
+    )
     return Composed(times or SortedPair(), AtStates(), [term], reduction=reduction)

@@ -7,7 +7,7 @@ from flowmaps.objectives._composed import Composed
 from flowmaps.objectives._metrics import Metric
 from flowmaps.objectives._middles import Midpoint, UniformMiddle
 from flowmaps.objectives._points import OnInterpolant
-from flowmaps.objectives._term import Term, Weight
+from flowmaps.objectives._term import Derivative, Term, Weight
 from flowmaps.objectives._times import GrowingSpan, Mixed, SortedPair, SpanLimit
 from flowmaps.objectives.principles import eulerian, lagrangian, semigroup, tangent
 from flowmaps.objectives.teachers import data, own
@@ -23,6 +23,7 @@ def lsd(
     limit: SpanLimit | None = None,
     reduction: str = "sum",
     metric: Metric | None = None,
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Lagrangian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
@@ -41,6 +42,7 @@ def lsd(
         reduction: ``"sum"`` (|.|^2) or ``"mean"`` over a sample's coordinates.
         metric: of the rows off the diagonal, whose residual holds no noise, so that a robust one
             moves no minimum: ``PseudoHuber(0.1)`` where the field is steep; None for the square.
+        derivative: ``"forward"``, ``"differences"`` or ``"dual"``, as ``Term`` says.
 
     Raises:
         TypeError, ValueError: for choices that are none, as ``Mixed`` and ``Term`` refuse them; at
@@ -63,7 +65,7 @@ def lsd(
         points,
         [
             matching,
-            Term("lagrangian", lagrangian, own, "target", "off diagonal", weight, metric=metric),
+            _elsewhere(lagrangian, weight, metric, derivative=derivative),
         ],
         reduction=reduction,
     )
@@ -78,6 +80,7 @@ def esd(
     reduction: str = "sum",
     metric: Metric | None = None,
     routing: str = "value",
+    derivative: str | Derivative = "forward",
 ) -> Composed:
     """Return Eulerian self-distillation: flow matching at s = t, the map's own field elsewhere.
 
@@ -86,7 +89,7 @@ def esd(
     diverges; by default it flows through the mean velocity alone, and spans grow.
 
     Args:
-        interpolant, diagonal, pretrain, weight, reduction, metric: as in lsd.
+        interpolant, diagonal, pretrain, weight, reduction, metric, derivative: as in lsd.
         limit: as in lsd; None for ``GrowingSpan()``.
         routing: ``"value"``: gradient through the mean velocity alone; ``"target"``, as published,
             through d/ds X.
@@ -107,7 +110,7 @@ def esd(
         points,
         [
             matching,
-            Term("eulerian", eulerian, own, "target", "off diagonal", weight, metric=metric),
+            _elsewhere(eulerian, weight, metric, routing, derivative),
         ],
         reduction=reduction,
     )
@@ -145,7 +148,7 @@ def psd_m(
         points,
         [
             matching,
-            Term("semigroup", semigroup, own, "target", "off diagonal", weight, metric=metric),
+            _elsewhere(semigroup, weight, metric),
         ],
         middles=Midpoint(),
         reduction=reduction,
@@ -180,7 +183,7 @@ def psd_u(
         points,
         [
             matching,
-            Term("semigroup", semigroup, own, "target", "off diagonal", weight, metric=metric),
+            _elsewhere(semigroup, weight, metric),
         ],
         middles=UniformMiddle(),
         reduction=reduction,
@@ -188,10 +191,23 @@ def psd_u(
 
 
 def _elsewhere(
-    principle: Any, weight: Weight, metric: Metric | None, route: str = "target"
+    principle: Any,
+    weight: Weight,
+    metric: Metric | None,
+    routing: str = "target",
+    derivative: str | Derivative = "forward",
 ) -> Term:
-    """Return a principle asked of the map itself off the diagonal."""
-    return Term(principle.__name__, principle, own, route, "off diagonal", weight, metric=metric)
+    """Return a principle that is asked of the map itself off the diagonal."""
+    return Term(
+        principle.__name__,
+        principle,
+        own,
+        routing,
+        "off diagonal",
+        weight,
+        metric=metric,
+        derivative=derivative,
+    )
 
 
 def _matching(path: Interpolant | None) -> tuple[OnInterpolant, Term]:

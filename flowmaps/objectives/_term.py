@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from flowmaps._checks import brief, is_number
+from flowmaps.calculus._derivative import Derivative, as_derivative
+from flowmaps.interpolants import Interpolant
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
+from flowmaps.objectives._learned import require_both_directions, require_teacher_times
 from flowmaps.objectives._metrics import Metric, Square, Squared, check_metric
 from flowmaps.objectives._over_times import OverTimes
 from flowmaps.objectives._routing import ROUTINGS, check_routing
@@ -17,7 +20,7 @@ from flowmaps.objectives._weights import StepWeight
 from flowmaps.objectives.principles import Principle, lagrangian, recorded
 from flowmaps.objectives.teachers import Teacher
 
-__all__ = ["Term", "Weight"]
+__all__ = ["Derivative", "Term", "Weight"]
 
 ROWS = ("all", "diagonal", "off diagonal")
 
@@ -43,6 +46,10 @@ class Term(nn.Module):
             ``StepWeight``.
         scale: units of the residual's coordinates, divided out; shape of an event, None for one.
         metric: of the residual, such as ``PseudoHuber(c)``; None for its square.
+        derivative: how the derivatives of a relation are taken: ``"forward"``, by forward mode;
+            ``"differences"``, by ``fm.calculus.Differences()``, plain evaluations alone;
+            ``"dual"``, by the network's own method ``dual``, see ``fm.calculus.dual``; or
+            what is called as ``fm.calculus.jvp`` is.
 
     Raises:
         TypeError: for a weight that is none or a metric that is none, a ``Between`` with a
@@ -50,8 +57,9 @@ class Term(nn.Module):
             at a call, if the weight returns no tensor, or the teacher is not one that the principle
             can be asked of: ``data`` with ``lagrangian``, and with ``eulerian`` unless the routing
             is "value" or "target".
-        ValueError: for another routing or other rows, a negative weight or a scale that is not
-            positive; at a call, if weight or scale have another shape.
+        ValueError: for another routing, other rows or another derivative, a derivative for a
+            principle that takes none, a negative weight or a scale that is not positive; at a call,
+            if weight or scale have another shape.
 
     Example:
         >>> import flowmaps as fm
@@ -75,13 +83,21 @@ class Term(nn.Module):
         weight: Weight = 1.0,
         scale: Tensor | Sequence[float] | None = None,
         metric: Metric | None = None,
+        derivative: str | Derivative = "forward",
     ):
         super().__init__()
         if rows not in ROWS:
             raise ValueError(f"rows must be one of {ROWS}, got {rows!r}")
         _check_weight(weight)
+        _check_teacher(teacher)
         check_routing(routing)
         _check_principle(principle, routing)
+        self.derivative, self._differentiate = derivative, as_derivative(derivative)
+        if derivative != "forward" and not hasattr(principle, "takes_derivative"):
+            raise ValueError(
+                f"the principle {spelled(principle)} takes no derivative, so that none is to be "
+                f"chosen; got derivative={spelled(derivative)}"
+            )
         self.metric = check_metric(metric)
         _check_metric_of(self.metric, principle)
         self.name, self.principle, self.teacher = name, principle, teacher
@@ -109,7 +125,11 @@ class Term(nn.Module):
         self, ask: Callable[..., Any], learned: FlowMap, draw: Draw, target: FlowMap | None
     ) -> Any:
         teacher = self.teacher(learned if target is None else target, draw)
-        given = {"target": target} if getattr(self.principle, "takes_target", False) else {}
+        given: dict[str, Any] = {}
+        if hasattr(self.principle, "takes_target"):
+            given["target"] = target
+        if hasattr(self.principle, "takes_derivative"):
+            given["derivative"] = self._differentiate
         return ask(learned, teacher, draw, self.routing, **given)
 
     def _scaled(self, residual: Tensor, draw: Draw) -> Tensor:
@@ -128,12 +148,14 @@ class Term(nn.Module):
         scale = None if self.scale is None else self.scale.tolist()
         plain = isinstance(self.metric, Squared)
         metric = "" if plain else f", metric={spelled(self.metric)}"
+        usual = self.derivative == "forward"
+        derivative = "" if usual else f", derivative={spelled(self.derivative)}"
         teacher = (
             "" if isinstance(self.teacher, nn.Module) else f"teacher={spelled(self.teacher)}, "
         )
         return (
             f"{self.name!r}, {spelled(self.principle)}, {teacher}routing={self.routing!r}, "
-            f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}{metric}"
+            f"rows={self.rows!r}, weight={spelled(self.weight)}, scale={scale}{metric}{derivative}"
         )
 
     def span(self, draw: Draw) -> tuple[int, int]:
@@ -141,19 +163,39 @@ class Term(nn.Module):
         first = draw.diagonal if self.rows == "off diagonal" else 0
         return first, draw.diagonal if self.rows == "diagonal" else len(draw)
 
-    def check(self, draw: Draw) -> None:
-        """Refuse a weight that is negative at the times of a draw, which no call looks at.
+    def check(self, draw: Draw, learned: FlowMap | None = None) -> None:
+        """Refuse a draw or a map that the term cannot do with, before there is a step.
 
         Raises:
-            ValueError: if it is, or is not a number.
+            UntrainedTimes: if the map is not for both directions and the term asks it for both, or
+                a flow map that teaches is not for the times of the draw.
+            TypeError: if the map has not what the derivative is taken by.
+            ValueError: if the draw lacks what the term needs, or a weight is negative at its times,
+                which no call looks at, or is not a number.
         """
+        if learned is not None and getattr(self.principle, "goes_back", False):
+            require_both_directions(learned, self.name)
+        if learned is not None and hasattr(self._differentiate, "check"):
+            self._differentiate.check(learned)  # type: ignore[attr-defined]
         first, stop = self.span(draw)
+        for needed in {*_needs(self.principle), *_needs(self.teacher)}:
+            if first < stop and getattr(draw, needed) is None:
+                raise ValueError(f"the term {self.name!r} asks the draw for {_LACKING[needed]}")
+        if first < stop:
+            self._check_teacher_times(draw[first:stop])
         if callable(self.weight) and first < stop:
             rows = draw[first:stop]
             with torch.no_grad():
                 weights = self.weighted(torch.ones_like(rows.s), rows)
             if not bool((weights >= 0).all()):
                 raise ValueError(f"weight(s, t) must not be negative, got {weights.min().item():g}")
+
+    def _check_teacher_times(self, rows: Draw) -> None:
+        """Raise UntrainedTimes if a flow map that teaches is not for the times that it is asked."""
+        given = getattr(self.teacher, "given", None)
+        if isinstance(given, FlowMap) and hasattr(self.principle, "asks"):
+            for s, t in self.principle.asks(rows):
+                require_teacher_times(given, s, t, self.name)
 
     def weighted(self, values: Tensor, draw: Draw) -> Tensor:
         """Return values (rows,) times the weight at each row's times."""
@@ -200,6 +242,28 @@ def _check_principle(principle: Principle, routing: str) -> None:
     if routing not in known:
         raise ValueError(
             f"the routings of the principle {spelled(principle)} are {known}, got {routing!r}"
+        )
+
+
+_LACKING = {
+    "velocity": "its velocity, and there is none; draw it from Pairs with an interpolant",
+    "images": "recorded states, and there are none; draw it from Trajectories by OnTrajectories()",
+    "u": "middle times u, and there are none; give the objective a law of them, middles=",
+    "condition": "a condition, and there is none; give it to the source of the draw",
+}
+
+
+def _needs(part: Any) -> tuple[str, ...]:
+    """Return what a principle or a teacher takes of a draw that not every law brings."""
+    return getattr(part, "needs", ())
+
+
+def _check_teacher(teacher: Any) -> None:
+    """Raise TypeError for what is no teacher, above all for what Known is to be made of."""
+    if isinstance(teacher, FlowMap | type | Interpolant) or not callable(teacher):
+        raise TypeError(
+            "teacher must be called as teacher(learned, draw), as those of fm.objectives.teachers "
+            f"are: data, own, or Known(field), got {spelled(teacher)}"
         )
 
 

@@ -7,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from flowmaps.objectives._marginals import Marginal
+from flowmaps._checks import brief, is_number
+from flowmaps.objectives._marginals import Marginal, check_marginal
 
 __all__ = [
     "Diagonal",
@@ -73,6 +74,9 @@ class GrowingSpan:
     """
 
     def __init__(self, start: float = 0.1, until: float = 0.5):
+        for name, value in (("start", start), ("until", until)):
+            if not is_number(value):
+                raise TypeError(f"{name} must be a number, got {brief(value)}")
         if not (0 < start <= 1 and 0 < until <= 1):
             raise ValueError(f"start and until must be in (0, 1], got {start} and {until}")
         self.start, self.until = start, until
@@ -97,7 +101,7 @@ class Diagonal(TimeLaw):
     """
 
     def __init__(self, marginal: Marginal | None = None):
-        self.marginal = marginal
+        self.marginal = None if marginal is None else check_marginal(marginal)
 
     def sample(
         self,
@@ -129,6 +133,9 @@ class SortedPair(TimeLaw):
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``;
             None for one.
 
+    Raises:
+        TypeError, ValueError: for a limit that is no function, or not in (0, 1].
+
     Example:
         >>> import flowmaps as fm
         >>> s, t = fm.objectives.SortedPair().sample(100, (0.0, 2.0))
@@ -137,7 +144,7 @@ class SortedPair(TimeLaw):
     """
 
     def __init__(self, limit: SpanLimit | None = None):
-        self.limit = limit
+        self.limit = _check_limit(limit)
 
     def sample(
         self,
@@ -168,6 +175,9 @@ class FromStart(TimeLaw):
         limit: longest span as a fraction of the interval, by progress, such as ``GrowingSpan()``;
             None for one.
 
+    Raises:
+        TypeError, ValueError: for a limit that is no function, or not in (0, 1].
+
     Example:
         >>> import flowmaps as fm
         >>> s, t = fm.objectives.FromStart().sample(3, (0.0, 0.25))
@@ -176,7 +186,7 @@ class FromStart(TimeLaw):
     """
 
     def __init__(self, limit: SpanLimit | None = None):
-        self.limit = limit
+        self.limit = _check_limit(limit)
 
     def sample(
         self,
@@ -207,6 +217,7 @@ class Mixed(TimeLaw):
         own: law of the rows with s = t; None for ``Diagonal()``.
 
     Raises:
+        TypeError: for what is no number, or no law.
         ValueError: for a share or a fraction outside; at a draw of a single row, which cannot be on
             the diagonal and off it.
 
@@ -224,6 +235,12 @@ class Mixed(TimeLaw):
         pretrain: float = 0.0,
         own: Diagonal | None = None,
     ):
+        for name, value in (("the share of the diagonal", share), ("pretrain", pretrain)):
+            if not is_number(value):
+                raise TypeError(f"{name} must be a number, got {brief(value)}")
+        for name, law, kind in (("rest", rest, TimeLaw), ("own", own, Diagonal)):
+            if law is not None and not isinstance(law, kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {brief(law)}")
         if not 0 <= share <= 1:
             raise ValueError(f"the share of the diagonal must be in [0, 1], got {share}")
         if not 0 <= pretrain < 1:
@@ -275,6 +292,18 @@ def _scaled(fraction: Tensor, interval: tuple[float, float]) -> Tensor:
     lower, upper = interval
     # min: lower + 1 * (upper - lower) may pass upper by a rounding
     return (lower + fraction * (upper - lower)).clamp(max=upper)
+
+
+def _check_limit(limit: SpanLimit | None) -> SpanLimit | None:
+    """Return a limit of spans; raise unless it is a function of progress with values in (0, 1]."""
+    if limit is not None and not callable(limit):
+        raise TypeError(
+            "limit must be a function of progress such as GrowingSpan(), or None, got "
+            f"{brief(limit)}; for a constant give lambda progress: {brief(limit)}"
+        )
+    for progress in (0.0, 0.5, 1.0):
+        _allowed(limit, progress)
+    return limit
 
 
 def _allowed(limit: SpanLimit | None, progress: float) -> float:

@@ -18,6 +18,7 @@ from flowmaps.fields import forgotten
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._freezing import Freezer
+from flowmaps.objectives._given import check_given
 from flowmaps.objectives._routing import constant
 from flowmaps.objectives._spelling import spelled
 
@@ -66,6 +67,9 @@ def data(learned: FlowMap, draw: Draw) -> DrawnVelocity:
     return DrawnVelocity(draw.velocity)
 
 
+data.needs = ("velocity",)  # type: ignore[attr-defined]
+
+
 @final
 class GuidedData:
     """omega I' + kappa v(x; c) + (1 - omega - kappa) v(x; none): guidance mixed in the loss.
@@ -95,6 +99,8 @@ class GuidedData:
         >>> teacher(still, draw)(draw.s, draw.points).item()
         4.0
     """
+
+    needs = ("velocity", "condition")
 
     def __init__(self, omega: float, kappa: float = 0.0, empty: Any = 0):
         for name, value in (("omega", omega), ("kappa", kappa)):
@@ -156,7 +162,8 @@ class Known(nn.Module):
         given: ``b(t, x)`` or ``b(t, x, condition)``, or a flow map.
 
     Raises:
-        TypeError: if it cannot be called.
+        TypeError: for what cannot be called so: a class, an interpolant, a function of other
+            arguments.
 
     Example:
         >>> import torch, flowmaps as fm
@@ -169,11 +176,7 @@ class Known(nn.Module):
     given: Callable[..., Tensor]
 
     def __init__(self, given: Field | FlowMap):
-        if not callable(given):
-            raise TypeError(
-                "the teacher must be a field, callable as (t, x) or (t, x, condition), or a flow "
-                f"map, got {brief(given)}"
-            )
+        check_given(given)
         super().__init__()
         freezer = Freezer()
         self.given = freezer.frozen(given)

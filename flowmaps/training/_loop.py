@@ -98,6 +98,10 @@ class Loop:
             self._factor(self.settings.warmup)  # the first step that the schedule is asked for
         draw = self._draw_at(0.0)
         self.objective.check(draw, self.learned)
+        for progress in (0.5, 1.0):  # pre-training and growing spans draw other times at first
+            later = self._draw_at(progress)
+            self.objective.check(later)
+            require_times(self.learned, later)
         return draw
 
     def choose_steps(self) -> int:

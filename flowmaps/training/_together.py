@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from flowmaps._checks import as_count, brief
 from flowmaps.maps import FlowMap
 from flowmaps.objectives import Draw, Objective
+from flowmaps.objectives._learned import require_times
 from flowmaps.training._capture import captured
 from flowmaps.training._compiling import compiled
 from flowmaps.training._ema import Average
@@ -119,8 +120,10 @@ def fit_together(
         raise ValueError(f"seeds must be one a map, {n}, got {len(seeds)}")
     stack = _Stack(maps, objective, target, longest, compile)
     draws = _Draws(objective, source, as_count(batch, "batch"), seeds, stack.device)
-    first = pytree.tree_map(lambda leaf: leaf.to(stack.device), draws.one(0, 0.0))
-    objective.check(first, maps[0])
+    for progress in (0.0, 0.5, 1.0):  # pre-training and growing spans draw other times at first
+        sample = pytree.tree_map(lambda leaf: leaf.to(stack.device), draws.one(0, progress))
+        objective.check(sample, maps[0])
+        require_times(maps[0], sample)
     rule = _Rule(stack, optimizer, learning_rate, ema)
     plan = (named_schedule(schedule), warmup)
     if seconds is not None:

@@ -347,7 +347,7 @@ def test_times_that_the_map_is_not_for_are_named(tmp_path: Path) -> None:
             fm.training.fit(
                 learned, chosen, source, steps=20, callback=lambda r: steps.append(r.step)
             )
-    assert 0 < len(steps) < 10  # the last map is trained until spans outgrow it
+    assert not steps  # the last map's, whose spans are outgrown later, is refused at once too
 
 
 def test_a_field_that_mixes_samples_is_refused_before_a_compiled_step() -> None:

@@ -2,8 +2,11 @@
 
 Each is called as ``principle(learned, teacher, draw, routing)`` and returns an unreduced residual
 (rows, *event). Derivatives are those of ``fm.residuals``; what a principle adds is whom it compares
-with and what carries the gradient. One that knows not every routing lists its own as ``routings``;
-one that compares two states gives them as ``sides``.
+with and what carries the gradient. The rest its attributes say: ``routings``, where it knows not
+every one; ``sides(...)``, where it compares two states; ``takes_derivative``, where its relation
+has a derivative, and what computes it is given as ``derivative=``; ``needs``, the parts of a draw
+that not every law brings; ``asks(draw)``, the times at which a flow map that teaches is asked;
+``goes_back``, where the learned map is asked in both directions of time.
 """
 
 from flowmaps.objectives.principles._consistency import Chained, Consistency

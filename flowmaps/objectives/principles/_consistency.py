@@ -52,12 +52,17 @@ class Consistency:
     """
 
     routings = ("target",)
+    needs = ("u",)
     takes_target = True
 
     def __init__(self, by: float | None = None):
         if by is not None and not is_number(by):
             raise TypeError(f"by must be a time or None, got {brief(by)}")
         self.by = by
+
+    def asks(self, draw: Draw) -> list[tuple[Tensor, Tensor]]:
+        """Return the times of the teacher's step."""
+        return [] if draw.u is None else [(draw.s, draw.u)]
 
     def sides(
         self,
@@ -123,6 +128,11 @@ class Chained:
 
     def __init__(self, count: int = 2):
         self.count = as_count(count, "count")
+
+    def asks(self, draw: Draw) -> list[tuple[Tensor, Tensor]]:
+        """Return the times of the teacher's steps."""
+        nodes = [torch.lerp(draw.s, draw.t, k / self.count) for k in range(self.count + 1)]
+        return list(zip(nodes[:-1], nodes[1:], strict=True))
 
     def sides(
         self, learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str

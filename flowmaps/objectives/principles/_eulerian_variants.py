@@ -7,6 +7,8 @@ from torch import Tensor
 
 from flowmaps._checks import brief, is_number, per_sample, time_like
 from flowmaps._typing import Field
+from flowmaps.calculus import jvp
+from flowmaps.calculus._derivative import Derivative
 from flowmaps.maps import FlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._routing import constant, routed
@@ -48,6 +50,7 @@ class WarmedEulerian:
 
     routings = ("value",)
     needs_progress = True
+    takes_derivative = True
 
     def __init__(self, until: float = 0.25, last: float = 1.0):
         for name, number in (("until", until), ("last", last)):
@@ -59,13 +62,22 @@ class WarmedEulerian:
             raise ValueError(f"last must be in (0, 1], got {last}")
         self.until, self.last = float(until), float(last)
 
+    def asks(self, draw: Draw) -> list[tuple[Tensor, Tensor]]:
+        """Return the times at which the teacher is asked."""
+        return [(draw.s, draw.s)]
+
     def __call__(
-        self, learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str
+        self,
+        learned: FlowMap,
+        teacher: Field | FlowMap,
+        draw: Draw,
+        routing: str,
+        derivative: Derivative = jvp,
     ) -> Tensor:
         """Return the residual (rows, *event); without a draw's progress r has its last value."""
 
         def residual() -> Tensor:
-            whole = eulerian(learned, teacher, draw, "value")
+            whole = eulerian(learned, teacher, draw, "value", derivative)
             if draw.progress is None or self.until == 0:
                 share = torch.full_like(draw.s, self.last)
             else:
@@ -79,7 +91,11 @@ class WarmedEulerian:
 
 
 def improved_mean_flow(
-    learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str
+    learned: FlowMap,
+    teacher: Field | FlowMap,
+    draw: Draw,
+    routing: str,
+    derivative: Derivative = jvp,
 ) -> Tensor:
     """I'_s + (t - s) D_s v - v, where the derivative is along the map's own field, not along I'_s.
 
@@ -92,6 +108,7 @@ def improved_mean_flow(
         teacher: supplies the map with the field of the tangent: ``own``.
         draw: points and times, with the velocity drawn.
         routing: "value".
+        derivative: takes the derivative of the map, called as ``fm.calculus.jvp`` is.
 
     Raises:
         ValueError: for a draw without a velocity.
@@ -117,9 +134,11 @@ def improved_mean_flow(
 
     def residual() -> Tensor:
         along = field_at(teacher, s)(time_like(s, x), x, *extra(draw.condition))
-        return eulerian(learned, teacher, draw, "value") + (velocity - along)
+        return eulerian(learned, teacher, draw, "value", derivative) + (velocity - along)
 
     return routed(constant(residual), -mean_velocity(learned, draw))
 
 
 improved_mean_flow.routings = ("value",)  # type: ignore[attr-defined]
+improved_mean_flow.takes_derivative = True  # type: ignore[attr-defined]
+improved_mean_flow.needs = ("velocity",)  # type: ignore[attr-defined]

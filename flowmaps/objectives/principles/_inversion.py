@@ -5,6 +5,7 @@ from torch import Tensor
 from flowmaps._checks import time_like
 from flowmaps._typing import Field
 from flowmaps.calculus import jvp
+from flowmaps.calculus._derivative import Derivative
 from flowmaps.maps import FlowMap, independent_derivatives
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives.principles._shared import at, extra, field_at
@@ -12,7 +13,13 @@ from flowmaps.objectives.principles._shared import at, extra, field_at
 __all__ = ["inversion", "returning"]
 
 
-def returning(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
+def returning(
+    learned: FlowMap,
+    teacher: Field | FlowMap,
+    draw: Draw,
+    routing: str,
+    derivative: Derivative = jvp,
+) -> Tensor:
     """d/ds X_{t,s}(y) - b(s, x) at y = X_{s,t}(x), held fixed: Lagrangian, on the way back to x.
 
     Where X_{t,s} undoes X_{s,t} the derivative is a function of x alone, so a drawn velocity may
@@ -24,6 +31,7 @@ def returning(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
         teacher: ``data``, a field or a flow map.
         draw: points and times.
         routing: "full".
+        derivative: takes the derivative of the map, called as ``fm.calculus.jvp`` is.
 
     Source:
         Boffi, Albergo and Vanden-Eijnden (2024), arXiv:2406.07507, proposition 3.11, first term;
@@ -39,7 +47,7 @@ def returning(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
     s, t, x, condition = at(draw)
     there = learned(s, t, x, *extra(condition))
     with independent_derivatives():
-        slope = jvp(learned, t, s, there, dt=1.0, condition=condition)[1]
+        slope = derivative(learned, t, s, there, dt=1.0, condition=condition)[1]
     return slope - field_at(teacher, s)(time_like(s, x), x, *extra(condition))
 
 
@@ -68,3 +76,6 @@ def inversion(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: s
 
 
 returning.routings = inversion.routings = ("full",)  # type: ignore[attr-defined]
+returning.asks = lambda draw: [(draw.s, draw.s)]  # type: ignore[attr-defined]
+returning.takes_derivative = True  # type: ignore[attr-defined]
+returning.goes_back = inversion.goes_back = True  # type: ignore[attr-defined]

@@ -21,6 +21,8 @@ from torch import Tensor
 from flowmaps import residuals
 from flowmaps._checks import per_sample, shaped_like, time_like
 from flowmaps._typing import Field
+from flowmaps.calculus import jvp
+from flowmaps.calculus._derivative import Derivative
 from flowmaps.maps import FlowMap, NeuralFlowMap
 from flowmaps.objectives._draw import Draw
 from flowmaps.objectives._routing import constant, routed, stopped
@@ -58,14 +60,21 @@ def tangent(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str
     return learned.velocity(draw.s, draw.points, *condition) - known
 
 
-def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """d/dt X_{s,t}(x) - b(t, X_{s,t}(x)), one jvp in t.
+def lagrangian(
+    learned: FlowMap,
+    teacher: Field | FlowMap,
+    draw: Draw,
+    routing: str,
+    derivative: Derivative = jvp,
+) -> Tensor:
+    """d/dt X_{s,t}(x) - b(t, X_{s,t}(x)), one derivative in t.
 
     Args:
         learned: the map that is trained.
         teacher: b, a field, or a flow map, which serves through its velocity.
         draw: points and times.
         routing: what carries gradient, as ``Term`` says.
+        derivative: takes the derivative of the map, called as ``fm.calculus.jvp`` is.
 
     Raises:
         TypeError: for a drawn velocity, which holds at the points alone.
@@ -88,7 +97,7 @@ def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: 
     field = field_at(teacher, draw.t, routing)
 
     def residual() -> Tensor:
-        return residuals.lagrangian(learned, field, *at(draw), check_field=False)
+        return residuals.lagrangian(learned, field, *at(draw), check_field=False, by=derivative)
 
     if routing == "value":
         return routed(constant(residual), mean_velocity(learned, draw))
@@ -98,14 +107,21 @@ def lagrangian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: 
     return residual()
 
 
-def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: str) -> Tensor:
-    """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one jvp along (1, b); to stop DX b takes another.
+def eulerian(
+    learned: FlowMap,
+    teacher: Field | FlowMap,
+    draw: Draw,
+    routing: str,
+    derivative: Derivative = jvp,
+) -> Tensor:
+    """d/ds X_{s,t}(x) + DX_{s,t}(x) b(s, x), one derivative along (1, b); to stop DX b takes two.
 
     Args:
         learned: the map that is trained.
         teacher: b, a field, a flow map, or a drawn velocity.
         draw: points and times.
         routing: what carries gradient, as ``Term`` says.
+        derivative: takes the derivative of the map, called as ``fm.calculus.jvp`` is.
 
     Raises:
         TypeError: for a drawn velocity under the routing "full", which noise would bias.
@@ -128,7 +144,7 @@ def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: st
     field = field_at(teacher, draw.s)
 
     def residual() -> Tensor:
-        return residuals.eulerian(learned, field, *at(draw), check_field=False)
+        return residuals.eulerian(learned, field, *at(draw), check_field=False, by=derivative)
 
     if routing == "full":
         return residual()
@@ -136,7 +152,7 @@ def eulerian(learned: FlowMap, teacher: Field | FlowMap, draw: Draw, routing: st
         return routed(constant(residual), -mean_velocity(learned, draw))
     # where the field is zero the residual is d/ds X
     resting = lambda t, x, *_: torch.zeros_like(x)  # noqa: E731
-    moving = residuals.eulerian(learned, resting, *at(draw), check_field=False)
+    moving = residuals.eulerian(learned, resting, *at(draw), check_field=False, by=derivative)
     return routed(constant(residual), moving)
 
 
@@ -236,4 +252,10 @@ def _recorded_sides(
     return learned(draw.s, draw.t, draw.points, *extra(draw.condition)), draw.images
 
 
+tangent.asks = eulerian.asks = lambda draw: [(draw.s, draw.s)]  # type: ignore[attr-defined]
+lagrangian.asks = lambda draw: [(draw.t, draw.t)]  # type: ignore[attr-defined]
+semigroup.asks = lambda draw: [(draw.s, draw.u), (draw.u, draw.t)]  # type: ignore[attr-defined]
+lagrangian.takes_derivative = eulerian.takes_derivative = True  # type: ignore[attr-defined]
+semigroup.needs = ("u",)  # type: ignore[attr-defined]
+recorded.needs = ("images",)  # type: ignore[attr-defined]
 recorded.sides = _recorded_sides  # type: ignore[attr-defined]
