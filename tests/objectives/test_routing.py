@@ -241,15 +241,36 @@ def test_the_mean_over_noise_moves_the_map_as_the_field_does(routing: str) -> No
     ("objective", "hand", "routing"),
     [
         (o.lsd(), lagrangian_own, "target"),
-        (o.esd(), eulerian_own, "target"),
+        (o.esd(), eulerian_own, "value"),
+        (o.esd(routing="target"), eulerian_own, "target"),
         (o.psd_m(), semigroup_own, "target"),
         (o.psd_u(), semigroup_own, "target"),
-        (o.lmd(teacher=Row().field), lagrangian_known, "full"),
+        (
+            o.lmd(teacher=Row().field, routing="full", metric=o.Squared()),
+            lagrangian_known,
+            "full",
+        ),
+        (
+            o.lmd(teacher=Row().field, metric=o.Squared()),
+            lagrangian_known,
+            "target",
+        ),
         (o.emd(teacher=Row().field), lambda n: eulerian_by(n, n.known), "full"),
         (o.lagrangian_residual(Row().field), lagrangian_known, "full"),
         (o.eulerian_residual(Row().field), lambda n: eulerian_by(n, n.known), "full"),
     ],
-    ids=["lsd", "esd", "psd_m", "psd_u", "lmd", "emd", "lagrangian residual", "eulerian residual"],
+    ids=[
+        "lsd",
+        "esd",
+        "esd as published",
+        "psd_m",
+        "psd_u",
+        "lmd as published",
+        "lmd",
+        "emd",
+        "lagrangian residual",
+        "eulerian residual",
+    ],
 )
 def test_each_method_routes_as_published(
     objective: o.Composed, hand: Callable[[Row], tuple[float, Routes]], routing: str
